@@ -1,0 +1,18 @@
+/*
+** run.h - runs, shutdown, and the loop object.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_RUN_H
+#define PERI_RUN_H
+
+#include "sched/task.h"
+
+/* Gives the loop an owner for background tasks, and sets the functions that
+** lua/perilune/run.lua is made of in the table on top. */
+void peri_run_open(lua_State *L, peri_loop *l);
+
+/* The methods of the loop object, into the table on top. */
+void peri_run_methods(lua_State *L, peri_loop *l);
+
+#endif

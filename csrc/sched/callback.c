@@ -1,0 +1,437 @@
+/*
+** callback.c - Lua callbacks on the loop, and the error hook.
+**
+** Lua side: a callback is a future of its function's returns. User value 1
+** holds them, 2 the function, the others its arguments. The loop anchors a
+** callback until it has run or was cancelled; one that waits for a future
+** is kept by that future, which the loop keeps once it is settled.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "callback.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "error.h"
+#include "future.h"
+#include "trace.h"
+#include "var.h"
+
+typedef struct peri_callback {
+  peri_outcome out;
+  peri_runnable run;
+  peri_timer timer;
+  peri_context *context;
+  peri_outcome *of;       /* the future that keeps it, or NULL */
+  uint8_t nargs;
+  uint8_t only_cancelled; /* not called if `of` ended in another way */
+  uint8_t started;
+  uint8_t held; /* has its context and room in the timer heap */
+} peri_callback;
+
+#define MAX_ARGS 200
+
+/* {== Calling ========================================================== */
+
+static int raise_left_open(lua_State *L) {
+  peri_push_left_open(L, lua_touserdata(L, 1));
+  return lua_error(L);
+}
+
+/* A callback has returned, with `nres` results or an error on top: the scopes
+** that it has left open inside `outer` are closed, and that is an error. */
+static int check_left(peri_loop *l, lua_State *L, const peri_scope *outer,
+                      int nres, int status) {
+  const peri_scope *s = l->current->inner;
+  if (s == outer) return status;
+  while (s && s != outer) s = s->parent;
+  if (!s) return status; /* it has closed those of the main chunk */
+  if (!status) {
+    lua_pop(L, nres);
+    lua_pushcfunction(L, raise_left_open);
+    lua_pushlightuserdata(L, l);
+    status = lua_pcall(L, 1, 0, 0);
+  }
+  peri_task_unwind(L, l, outer); /* without waiting: this is a callback */
+  return status;
+}
+
+int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
+                       int nargs, int nres) {
+  int handler = lua_gettop(L) - nargs;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lua_settop(L, handler - 1);
+    lua_pushliteral(L, "not enough memory for the stack");
+    return LUA_ERRRUN;
+  }
+  unsigned outer = l->callback;
+  lua_State *called = l->called;
+  const peri_scope *inner = l->current->inner;
+  peri_context *was = peri_context_swap(l, peri_context_retain(c));
+  peri_stash_push(l, L, PERI_STASH_HANDLER);
+  lua_insert(L, handler);
+  l->callback = 1;
+  l->called = L;
+  int status = lua_pcall(L, nargs, nres, handler);
+  status = check_left(l, L, inner, nres, status);
+  l->called = called;
+  l->callback = outer;
+  peri_context_release(l, peri_context_swap(l, was));
+  lua_remove(L, handler);
+  return status;
+}
+
+/* }===================================================================== */
+
+/* {== The error hook =================================================== */
+
+/* What the hook gets besides the error. Stack: error, light task, kind. */
+static void push_info(lua_State *L, peri_loop *l, const peri_task *t) {
+  lua_createtable(L, 0, 4);
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "kind");
+  peri_trace_push(L, l, 1);
+  lua_setfield(L, -2, "traceback");
+  if (!t) return;
+  peri_var_push_caller(L, l, t->context);
+  lua_setfield(L, -2, "context");
+  peri_task_push(L, l, t);
+  lua_setfield(L, -2, "task");
+}
+
+static int call_hook(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  const peri_task *t = lua_touserdata(L, 2);
+  lua_pushstring(L, lua_touserdata(L, 3)); /* may allocate: not before */
+  lua_replace(L, 3);
+  push_info(L, l, t);
+  peri_stash_push(l, L, PERI_STASH_ON_ERROR);
+  if (lua_isnil(L, -1)) return 0;
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 4);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+/* The hook itself went wrong, or there is no memory to call it: there is
+** nobody left to tell. */
+static void lost(lua_State *L) {
+  const char *why = lua_tostring(L, -1);
+  lua_writestringerror("perilune: the error hook failed: %s\n",
+                       why ? why : "(no message)");
+  lua_pop(L, 1);
+}
+
+void peri_report(peri_loop *l, lua_State *L, const char *kind,
+                 const peri_task *t) {
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lua_pop(L, 1);
+    return;
+  }
+  peri_stash_push(l, L, PERI_STASH_HOOK);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)t);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
+  if (peri_callback_call(l, L, NULL, 3, 0)) lost(L);
+}
+
+/* loop:on_error(fn) -> loop. fn(err, info) hears of failures that nobody
+** took. Never waits. Wrapped by run.lua, which has a default. */
+static int on_error(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) peri_check_callable(L, 2);
+  lua_pushvalue(L, 2);
+  peri_stash_set(l, L, PERI_STASH_ON_ERROR);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* }===================================================================== */
+
+/* {== Running ========================================================== */
+
+/* Pushes the userdata of a callback that the loop keeps. */
+static void push_callback(lua_State *L, peri_loop *l, peri_callback *b) {
+  if (!b->of) {
+    peri_push_anchored(l, L, b);
+    return;
+  }
+  peri_push_anchored(l, L, b->of);
+  lua_getiuservalue(L, -1, 2);
+  lua_rawgetp(L, -1, b);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+/* A future lets its callbacks go one by one; with the last one the loop
+** lets go of the future. The keys exist: nothing is allocated. */
+static void let_go(lua_State *L, peri_loop *l, peri_callback *b) {
+  peri_outcome *of = b->of;
+  if (!of) {
+    peri_unanchor(l, b);
+    return;
+  }
+  b->of = NULL;
+  peri_push_anchored(l, L, of);
+  if (!lua_isuserdata(L, -1)) { /* the future is not settled */
+    lua_pop(L, 1);
+    return;
+  }
+  lua_getiuservalue(L, -1, 2);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, b);
+  lua_pushnil(L);
+  if (lua_next(L, -2))
+    lua_pop(L, 2);
+  else
+    peri_unanchor(l, of);
+  lua_pop(L, 2);
+}
+
+/* Gives up what a callback holds in C; doing so twice is fine. */
+static void dispose(peri_loop *l, peri_callback *b) {
+  if (!b->held) return;
+  b->held = 0;
+  peri_context_release(l, b->context);
+  b->context = NULL;
+  peri_heap_unreserve(&l->timers);
+}
+
+static void end(lua_State *L, peri_loop *l, peri_callback *b) {
+  dispose(l, b);
+  let_go(L, l, b);
+}
+
+/* One that a future kept, and that was collected along with it. */
+static int callback_gc(lua_State *L) {
+  peri_callback *b = lua_touserdata(L, 1);
+  int with_future = b->of && b->of->state == PERI_PENDING;
+  if (with_future ||
+      (peri_link_alone(&b->run.link) && !peri_timer_armed(&b->timer)))
+    dispose(PERI_LOOP(L), b);
+  return 0;
+}
+
+/* In protected mode: calls, and stores what it returned. Stack: the
+** callback. */
+static int run_body(lua_State *L) {
+  peri_callback *b = lua_touserdata(L, 1);
+  peri_error_room(L, b->nargs + 2);
+  for (int i = 0; i <= b->nargs; i++) lua_getiuservalue(L, 1, 2 + i);
+  lua_call(L, b->nargs, LUA_MULTRET);
+  peri_outcome_store(L, &b->out, 1, lua_gettop(L) - 1);
+  return 0;
+}
+
+static void report(peri_loop *l, peri_runnable *r, lua_State *L) {
+  peri_callback *b = PERI_OF(r, peri_callback, run);
+  push_callback(L, l, b);
+  int idx = lua_gettop(L);
+  if (!(b->out.flags & PERI_TAKEN)) {
+    lua_getiuservalue(L, idx, 1);
+    peri_report(l, L, "callback", NULL);
+  }
+  end(L, l, b);
+  lua_settop(L, idx - 1);
+}
+
+/* The error on top becomes the outcome of the callback below it; pops it.
+** Unless it is taken it is reported one turn later. */
+static void failed(lua_State *L, peri_loop *l, peri_callback *b) {
+  lua_setiuservalue(L, -2, 1);
+  b->out.flags = (uint8_t)((b->out.flags & ~PERI_MANY) | PERI_ONE);
+  peri_outcome_settle(l, &b->out, PERI_FAILED);
+  b->run.run = report;
+  peri_loop_ready(l, &b->run);
+}
+
+static void callback_run(peri_loop *l, peri_runnable *r, lua_State *L) {
+  peri_callback *b = PERI_OF(r, peri_callback, run);
+  if (!lua_checkstack(L, LUA_MINSTACK)) return;
+  push_callback(L, l, b);
+  b->started = 1;
+  int idx = lua_gettop(L);
+  if (b->only_cancelled && b->of && b->of->state != PERI_ENDED) {
+    peri_outcome_settle(l, &b->out, PERI_ENDED);
+    end(L, l, b);
+  } else {
+    lua_pushcfunction(L, run_body);
+    lua_pushvalue(L, idx);
+    if (peri_callback_call(l, L, b->context, 1, 0)) {
+      failed(L, l, b);
+    } else {
+      peri_outcome_settle(l, &b->out, PERI_DONE);
+      end(L, l, b);
+    }
+  }
+  lua_settop(L, idx - 1);
+}
+
+/* A callback that was cancelled before it ran: only lets itself go. */
+static void withdrawn(peri_loop *l, peri_runnable *r, lua_State *L) {
+  if (lua_checkstack(L, 4)) end(L, l, PERI_OF(r, peri_callback, run));
+}
+
+static void on_timer(peri_loop *l, peri_timer *t) {
+  peri_loop_ready(l, &PERI_OF(t, peri_callback, timer)->run);
+}
+
+/* }===================================================================== */
+
+/* {== Making =========================================================== */
+
+/* Replaces the function and its `nargs` arguments on top of L by a callback
+** that is on no list yet and that nothing keeps. */
+static peri_callback *callback_new(lua_State *L, peri_loop *l, int nargs) {
+  peri_error_room(L, 4);
+  if (nargs > MAX_ARGS) luaL_error(L, "too many arguments");
+  peri_callback *b = lua_newuserdatauv(L, sizeof *b, 2 + nargs);
+  peri_outcome_init(&b->out, PERI_CALLBACK);
+  peri_link_init(&b->run.link);
+  b->run.run = callback_run;
+  peri_timer_init(&b->timer, on_timer);
+  b->context = NULL;
+  b->of = NULL;
+  b->nargs = (uint8_t)nargs;
+  b->only_cancelled = b->started = b->held = 0;
+  lua_insert(L, -nargs - 2);
+  for (int i = nargs; i >= 0; i--) lua_setiuservalue(L, -i - 2, 2 + i);
+  peri_stash_push(l, L, PERI_STASH_CALLBACK);
+  lua_setmetatable(L, -2);
+  return b;
+}
+
+/* The last step that can fail; after it the callback is on its way. */
+static void adopt(peri_loop *l, peri_callback *b, lua_State *L) {
+  if (peri_heap_reserve(l, &l->timers)) {
+    peri_unanchor(l, b);
+    luaL_error(L, "not enough memory");
+  }
+  b->context = peri_context_capture(l);
+  b->held = 1;
+}
+
+static int schedule(lua_State *L, int first, uint64_t when) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_check_callable(L, first);
+  peri_callback *b = callback_new(L, l, lua_gettop(L) - first);
+  peri_anchor(L, l, -1, b);
+  adopt(l, b, L);
+  if (when)
+    peri_heap_add(&l->timers, &b->timer, when);
+  else
+    peri_loop_ready(l, &b->run);
+  return 1;
+}
+
+/* loop:call_soon(fn, ...) -> callback. Called in the next turn. Never
+** waits. */
+static int call_soon(lua_State *L) {
+  return schedule(L, 2, 0);
+}
+
+static lua_Number check_time(lua_State *L, int arg) {
+  lua_Number s = luaL_checknumber(L, arg);
+  luaL_argcheck(L, !isnan(s), arg, "number of seconds expected, got NaN");
+  return s;
+}
+
+/* loop:call_later(s, fn, ...) -> callback. Called after s seconds; a
+** negative delay is 0. Raises for NaN. Never waits. */
+static int call_later(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_Number s = check_time(L, 2);
+  peri_loop_clock(l);
+  uint64_t when = peri_loop_after(l, s);
+  return schedule(L, 3, when ? when : 1);
+}
+
+/* loop:call_at(t, fn, ...) -> callback. Called at t on the loop's clock
+** (aio.now); at once if that is past. Raises for NaN. Never waits. */
+static int call_at(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_Number t = check_time(L, 2);
+  peri_loop_clock(l);
+  uint64_t when = peri_loop_after(l, t - (lua_Number)l->now / 1e9);
+  return schedule(L, 3, when ? when : 1);
+}
+
+/* A plain future may never be done and may be dropped then, with those that
+** wait for it: so it keeps them, in its second user value. */
+static void keep_with(lua_State *L, peri_callback *b) {
+  if (lua_getiuservalue(L, 1, 2) == LUA_TNIL) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 2);
+  }
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, b);
+  lua_pop(L, 1);
+}
+
+void peri_callback_observe(lua_State *L, peri_loop *l, peri_outcome *o,
+                           int only_cancelled) {
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 1);
+  peri_callback *b = callback_new(L, l, 1);
+  b->only_cancelled = (uint8_t)only_cancelled;
+  if (o->kind == PERI_FUTURE) {
+    keep_with(L, b);
+    if (o->state != PERI_PENDING) peri_anchor(L, l, 1, o);
+  } else {
+    peri_anchor(L, l, -1, b);
+  }
+  adopt(l, b, L);
+  if (o->kind == PERI_FUTURE) {
+    b->of = o;
+    o->flags |= PERI_OBSERVED;
+  }
+  if (o->state == PERI_PENDING)
+    peri_waitlist_add(&o->waiters, &b->run);
+  else
+    peri_loop_ready(l, &b->run);
+}
+
+/* A callback that waits in a future's list is left there: its turn comes,
+** and it is found to be done. */
+int peri_callback_withdraw(peri_loop *l, peri_outcome *o) {
+  peri_callback *b = PERI_OF(o, peri_callback, out);
+  if (b->started || o->state != PERI_PENDING) return 0;
+  b->started = 1;
+  if (peri_timer_armed(&b->timer)) {
+    peri_heap_remove(&l->timers, &b->timer);
+    peri_loop_ready(l, &b->run);
+  }
+  b->run.run = withdrawn;
+  return 1;
+}
+
+/* }===================================================================== */
+
+/* {== Opening ========================================================== */
+
+static const luaL_Reg methods[] = {
+  {"call_soon", call_soon}, {"call_later", call_later},
+  {"call_at", call_at}, {"on_error", on_error}, {NULL, NULL}};
+
+void peri_callback_open(lua_State *L, peri_loop *l) {
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  luaL_setfuncs(L, methods, 1);
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  lua_pushcclosure(L, call_hook, 1);
+  peri_stash_set(l, L, PERI_STASH_HOOK);
+  luaL_newmetatable(L, "perilune.callback");
+  peri_future_methods(L, l);
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  lua_pushcclosure(L, callback_gc, 1);
+  lua_setfield(L, -2, "__gc");
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  l->kinds[PERI_CALLBACK] = lua_topointer(L, -1);
+  peri_stash_set(l, L, PERI_STASH_CALLBACK);
+}
+
+/* }===================================================================== */

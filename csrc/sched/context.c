@@ -1,0 +1,55 @@
+/*
+** context.c - what follows the work: an immutable map, held by pointer.
+**
+** The struct is a userdata whose user value is the map; the stash holds it
+** until the last reference is given up. Opened to Lua by var.c.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "context.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+
+#include "error.h"
+
+void peri_context_release(peri_loop *l, peri_context *c) {
+  if (!c) return;
+  assert(c->refs > 0);
+  if (--c->refs) return;
+  lua_pushnil(l->stash); /* the key exists: allocates nothing */
+  lua_rawsetp(l->stash, PERI_STASH_CONTEXTS, c);
+}
+
+void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
+  lua_rawgetp(l->stash, PERI_STASH_CONTEXTS, c);
+  lua_getiuservalue(l->stash, -1, 1);
+  lua_xmove(l->stash, L, 1);
+  lua_pop(l->stash, 1);
+}
+
+/* Pushes a copy of the current map. */
+static void copy_map(lua_State *L, peri_loop *l) {
+  lua_createtable(L, 0, 1);
+  if (!l->context) return;
+  peri_context_push_map(L, l, l->context);
+  for (lua_pushnil(L); lua_next(L, -2);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -5);
+  }
+  lua_pop(L, 1);
+}
+
+peri_context *peri_context_copy(lua_State *L, peri_loop *l) {
+  peri_error_room(L, 8);
+  peri_stash_push(l, L, PERI_STASH_CONTEXTS);
+  peri_context *c = lua_newuserdatauv(L, sizeof *c, 1);
+  c->refs = 1;
+  c->suppressed = 0;
+  copy_map(L, l);
+  lua_setiuservalue(L, -2, 1);
+  lua_rawsetp(L, -2, c);
+  lua_pop(L, 1);
+  return c;
+}

@@ -1,0 +1,21 @@
+/*
+** future.h - futures, and what all awaitables can do.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_FUTURE_H
+#define PERI_FUTURE_H
+
+#include "task.h"
+
+/* Makes the metatables of futures and tasks, and sets the functions
+** `future`, `await` and others in the table on top. Called once. */
+void peri_future_open(lua_State *L, peri_loop *l);
+
+/* Pushes the error of the failed or cancelled outcome at `idx`. */
+void peri_future_push_error(lua_State *L, const peri_outcome *o, int idx);
+
+/* The methods every awaitable has, in the table on top. */
+void peri_future_methods(lua_State *L, peri_loop *l);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+** nopoll.c - a poller for builds without an outside: it only sleeps.
+**
+** With it the scheduler, its timers, groups and channels work on platforms
+** where there is nothing to poll. Owns nothing.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "nopoll.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define SECOND 1000000000
+
+static uint64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+static void poll(peri_loop *l, int64_t timeout) {
+  struct timespec t = {(time_t)(timeout / SECOND), (long)(timeout % SECOND)};
+  (void)l;
+  if (timeout <= 0) return;
+  while (nanosleep(&t, &t) && errno == EINTR) continue;
+}
+
+static int none(peri_loop *l) {
+  (void)l;
+  return 0;
+}
+
+static int no_fd(peri_loop *l) {
+  (void)l;
+  return -1;
+}
+
+static void nothing(peri_loop *l) {
+  (void)l;
+}
+
+static void drive(peri_loop *l, int begins) {
+  (void)l;
+  (void)begins;
+}
+
+void peri_nopoll_open(peri_loop *l) {
+  static const peri_poller poller = {
+    .now = now, .poll = poll, .alive = none, .wakeup = nothing,
+    .forked = none, .drive = drive, .fd = no_fd, .close = nothing};
+  l->poller = &poller;
+}

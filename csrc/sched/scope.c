@@ -1,0 +1,118 @@
+/*
+** scope.c - what a wait must obey: a tree of cancellable regions.
+**
+** C only; scopes are opened to Lua by block.c and group.c. The structs
+** belong to whoever embeds them.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "scope.h"
+
+#include <assert.h>
+
+#include "error.h"
+
+static peri_scope *scope_of(peri_link *k) {
+  return PERI_OF(k, peri_scope, link);
+}
+
+static void adopt(peri_scope *parent, peri_scope *s) {
+  s->parent = parent;
+  if (parent->child)
+    peri_list_append(parent->child, &s->link);
+  else
+    parent->child = &s->link;
+}
+
+static void leave_parent(peri_scope *s) {
+  peri_scope *parent = s->parent;
+  if (!parent) return;
+  if (parent->child == &s->link)
+    parent->child = peri_link_alone(&s->link) ? NULL : s->link.next;
+  peri_link_out(&s->link);
+  s->parent = NULL;
+}
+
+void peri_scope_init(peri_scope *s, peri_scope *parent, int kind) {
+  peri_link_init(&s->link);
+  s->parent = parent;
+  s->child = NULL;
+  s->kind = (unsigned)kind;
+  s->cause = PERI_CAUSE_NONE;
+  s->shield = s->reason = s->raised = 0;
+  s->effective = parent ? parent->effective : 0;
+  if (parent) adopt(parent, s);
+}
+
+static void forget_reason(peri_loop *l, peri_scope *s) {
+  if (!s->reason) return;
+  lua_pushnil(l->stash); /* the key exists: allocates nothing */
+  lua_rawsetp(l->stash, PERI_STASH_REASONS, s);
+  s->reason = 0;
+}
+
+void peri_scope_remove(peri_loop *l, peri_scope *s) {
+  assert(!s->child);
+  forget_reason(l, s);
+  leave_parent(s);
+}
+
+void peri_scope_move(peri_scope *s, peri_scope *parent) {
+  leave_parent(s);
+  adopt(parent, s);
+}
+
+peri_scope *peri_scope_next(const peri_scope *top, peri_scope *s, int in) {
+  if (in && s->child) return scope_of(s->child);
+  while (s != top) {
+    if (s->link.next != s->parent->child) return scope_of(s->link.next);
+    s = s->parent;
+  }
+  return NULL;
+}
+
+/* Aborting a wait only readies tasks; the tree stays as it is. */
+void peri_scope_cancel(peri_loop *l, peri_scope *top, int cause) {
+  if (top->cause) return;
+  top->cause = (unsigned)cause;
+  if (top->effective) return;
+  int in = 1;
+  for (peri_scope *s = top; s; s = peri_scope_next(top, s, in)) {
+    in = !s->effective && (s == top || !s->shield);
+    if (!in) continue;
+    s->effective = 1;
+    l->interrupt(l, s);
+  }
+}
+
+int peri_scope_outer_cancelled(const peri_scope *s) {
+  return !s->shield && s->parent && s->parent->effective;
+}
+
+const peri_scope *peri_scope_culprit(const peri_scope *s) {
+  const peri_scope *found = s;
+  for (; s; s = s->shield ? NULL : s->parent)
+    if (s->cause) found = s;
+  return found;
+}
+
+void peri_scope_reason(lua_State *L, peri_loop *l, peri_scope *s, int idx) {
+  if (s->cause || lua_isnoneornil(L, idx)) return;
+  idx = lua_absindex(L, idx);
+  peri_stash_push(l, L, PERI_STASH_REASONS);
+  peri_cancelled_new(L, idx);
+  lua_rawsetp(L, -2, s);
+  lua_pop(L, 1);
+  s->reason = 1;
+}
+
+void peri_scope_push_cancelled(lua_State *L, peri_loop *l,
+                               const peri_scope *s) {
+  s = peri_scope_culprit(s);
+  if (!s->reason) {
+    peri_stash_push(l, L, PERI_STASH_CANCELLED);
+    return;
+  }
+  lua_rawgetp(l->stash, PERI_STASH_REASONS, s);
+  lua_xmove(l->stash, L, 1);
+}

@@ -1,0 +1,68 @@
+/*
+** sleep.c - what tasks do by themselves: spawn, sleep, yield, check.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include <math.h>
+
+#include "task.h"
+
+void peri_check_callable(lua_State *L, int idx) {
+  if (lua_isfunction(L, idx)) return;
+  if (luaL_getmetafield(L, idx, "__call") == LUA_TNIL)
+    luaL_typeerror(L, idx, "function");
+  lua_pop(L, 1);
+}
+
+/* aio.spawn(fn, ...) -> task. Does not wait. */
+static int spawn(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_check_callable(L, 1);
+  peri_task_new(L, l, l->background, lua_gettop(L) - 1);
+  return 1;
+}
+
+static int sleep_abort(peri_loop *l, peri_task *t, int why) {
+  (void)why;
+  peri_heap_remove(&l->timers, &t->timer);
+  return 1;
+}
+
+static const peri_wait sleeping = {"sleep", sleep_abort, peri_task_true_k};
+static const peri_wait passing = {"yield", NULL, peri_task_true_k};
+
+/* aio.yield() -> true. Waits for one turn: goes to the tail. */
+static int yield(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_wait_enter(L, l);
+  return peri_task_requeue(L, l, &passing, 0);
+}
+
+/* aio.sleep(seconds) -> true. Waits; math.huge is for ever, zero or less a
+** yield. Raises for NaN. */
+static int sleep(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_Number s = luaL_checknumber(L, 1);
+  luaL_argcheck(L, !isnan(s), 1, "number of seconds expected, got NaN");
+  peri_task *t = peri_wait_enter(L, l);
+  if (s <= 0) return peri_task_requeue(L, l, &passing, 0);
+  peri_heap_add(&l->timers, &t->timer, peri_loop_after(l, s));
+  return peri_task_park(L, l, &sleeping, NULL, 0);
+}
+
+/* aio.check() -> true. Never waits; raises if the task is cancelled. */
+static int check(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  if (l->current->inner->effective) peri_task_raise(L, l, l->current);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+  {"spawn", spawn}, {"sleep", sleep}, {"yield", yield}, {"check", check},
+  {NULL, NULL}};
+
+void peri_task_functions(lua_State *L, peri_loop *l) {
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  luaL_setfuncs(L, functions, 1);
+}

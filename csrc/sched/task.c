@@ -1,0 +1,604 @@
+/*
+** task.c - tasks: new, step, park, wake, cancel, finish.
+**
+** Lua side: functions in sleep.c; methods in future.c, for tasks are futures,
+** and in inspect.c.
+**
+** The loop's table of tasks (slot.c) anchors a task from spawn to finish. The
+** task's user value is its coroutine, and its values once it has ended. All
+** resuming is done here, from the flat turn.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "task.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "coro.h"
+#include "error.h"
+#include "hand.h"
+#include "slot.h"
+#include "trace.h"
+
+#define AT_ONCE 64 /* waits that may complete without switching */
+
+static const char not_yours[] = "cannot resume a task from outside the loop";
+
+/* {== New ============================================================== */
+
+static void task_step(peri_loop *l, peri_runnable *r, lua_State *L);
+
+/* The timer of a task is that of its sleep. */
+static void sleep_fire(peri_loop *l, peri_timer *timer) {
+  peri_task_wake(l, PERI_OF(timer, peri_task, timer));
+}
+
+void peri_owner_init(peri_owner *o, peri_scope *parent,
+                     int (*ended)(peri_loop *, peri_owner *, peri_task *)) {
+  peri_scope_init(&o->scope, parent, PERI_SCOPE_OWNER);
+  o->live = 0;
+  o->closed = 0;
+  o->ended = ended;
+}
+
+static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
+  peri_link_init(&t->run.link);
+  t->run.run = task_step;
+  t->wait = NULL;
+  t->on = NULL;
+  peri_timer_init(&t->timer, sleep_fire);
+  peri_scope_init(&t->scope, owner ? &owner->scope : NULL, PERI_SCOPE_TASK);
+  t->inner = &t->scope;
+  t->context = NULL;
+  t->out.phase = owner ? PERI_NEW : PERI_RUNNING;
+  t->id = l->ids++;
+  t->since = 0;
+}
+
+/* Moves the task at `idx`, and the function and arguments above it, to `co`:
+** body, task, handler, function, arguments. The task stays on L as well, and
+** takes its slot. */
+static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
+  lua_State *S = l->stash, *co = t->co;
+  lua_pushvalue(S, PERI_STASH_BODY);
+  lua_pushvalue(L, idx);
+  lua_xmove(L, S, 1);
+  lua_pushvalue(S, -1);
+  peri_slot_take(l, t);
+  lua_pushvalue(S, PERI_STASH_HANDLER);
+  lua_xmove(S, co, 3);
+  lua_xmove(L, co, lua_gettop(L) - idx);
+}
+
+/* In debug: remembers which line made the task on top. */
+static void note_spawn(lua_State *L, peri_loop *l) {
+  peri_error_room(L, 6);
+  peri_stash_push(l, L, PERI_STASH_SPAWNED);
+  lua_pushvalue(L, -2);
+  luaL_where(L, peri_error_level(L));
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
+                         int nargs) {
+  int idx = lua_gettop(L) - nargs;
+  peri_task *t = lua_newuserdatauv(L, sizeof *t, 1);
+  peri_outcome_init(&t->out, PERI_TASK);
+  t->co = NULL;
+  t->context = NULL;
+  peri_stash_push(l, L, PERI_STASH_TASK);
+  lua_setmetatable(L, -2);
+  if (l->debug) note_spawn(L, l);
+  lua_insert(L, idx);
+  lua_State *co = peri_slot_coroutine(L, l, idx);
+  if (nargs > LUA_MINSTACK - 4 && !lua_checkstack(co, nargs + LUA_MINSTACK)) {
+    peri_heap_unreserve(&l->timers);
+    luaL_error(L, "too many arguments");
+  }
+  if (peri_heap_reserve(l, &l->timers)) luaL_error(L, "not enough memory");
+  t->co = co;
+  load(L, l, t, idx);
+  task_init(l, t, owner);
+  t->context = peri_context_capture(l);
+  owner->live++;
+  l->tasks++;
+  peri_loop_ready(l, &t->run);
+  return t;
+}
+
+/* }===================================================================== */
+
+/* {== Finish =========================================================== */
+
+/* A coroutine that died outside of its protected body: its error, on top,
+** becomes that of the task. */
+static void store_death(peri_loop *l, peri_task *t) {
+  lua_State *S = l->stash;
+  peri_task_push(S, l, t);
+  lua_xmove(t->co, S, 1);
+  lua_setiuservalue(S, -2, 1);
+  lua_pop(S, 1);
+  t->out.flags = (uint8_t)((t->out.flags & ~PERI_MANY) | PERI_ONE);
+}
+
+/* Blocks of a coroutine that died or was closed from outside. A group that
+** still has children ends by itself, as background work: the owner of the
+** task may be gone before. */
+static void disown_blocks(peri_loop *l, peri_task *t,
+                          const peri_scope *limit) {
+  while (t->inner != limit) {
+    peri_block *b = PERI_OF(t->inner, peri_block, scope);
+    t->inner = b->scope.parent;
+    b->task = NULL;
+    if (b->abandon(l, b))
+      peri_scope_remove(l, &b->scope);
+    else
+      peri_scope_move(&b->scope, &l->background->scope);
+  }
+}
+
+/* The coroutine is anchored by nothing until it is in the slot: nothing
+** here may allocate. A task that its owner keeps loses it. */
+void peri_task_finish(peri_loop *l, peri_task *t, int returned) {
+  peri_owner *o = peri_task_owner(t);
+  lua_State *idle = returned ? t->co : NULL;
+  int state = t->out.phase; /* the body left its verdict there */
+  t->out.phase = PERI_RUNNING;
+  if (!returned) {
+    store_death(l, t);
+    state = PERI_FAILED;
+    disown_blocks(l, t, &t->scope);
+  }
+  t->co = NULL;
+  peri_heap_remove(&l->timers, &t->timer);
+  peri_heap_unreserve(&l->timers);
+  peri_scope_remove(l, &t->scope);
+  peri_outcome_settle(l, &t->out, state);
+  o->live--;
+  l->tasks--;
+  if (o->ended(l, o, t)) return;
+  peri_context_release(l, t->context);
+  t->context = NULL;
+  peri_slot_free(l, t, idle);
+}
+
+/* }===================================================================== */
+
+/* {== Body ============================================================= */
+
+static int unwind_k(lua_State *L, int status, lua_KContext ctx);
+
+static const peri_wait unwinding = {"end of a group left open", NULL,
+                                    unwind_k};
+
+/* How the task ends, with its values on the stack above itself and the
+** handler. The verdict stays in `phase` until finish. */
+static int verdict(lua_State *L, peri_task *t, int good) {
+  int state = PERI_DONE, n = lua_gettop(L) - 2;
+  if (!good) {
+    n = 1;
+    state = PERI_FAILED;
+    if (t->scope.effective && peri_cancelled_is(L, -1)) {
+      state = PERI_ENDED;
+      lua_getfield(L, -1, "reason");
+    }
+  }
+  peri_outcome_store(L, &t->out, 1, n);
+  t->out.phase = (uint8_t)state;
+  return 0;
+}
+
+/* Leaves what the body has left open; may have to wait for a group. */
+static int unwind_k(lua_State *L, int status, lua_KContext ctx) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_task *t = l->current;
+  (void)status;
+  peri_block *b = peri_task_unwind(L, l, &t->scope);
+  if (b) return peri_task_park(L, l, &unwinding, b, ctx);
+  return verdict(L, t, 0);
+}
+
+static int left_open(lua_State *L, peri_loop *l, int good) {
+  if (good) {
+    lua_settop(L, 2);
+    peri_push_left_open(L, l);
+  }
+  return unwind_k(L, LUA_OK, 0);
+}
+
+static int body_end(lua_State *L, peri_loop *l, int status) {
+  peri_task *t = l->current;
+  int good = status == LUA_OK || status == LUA_YIELD;
+  if (t->inner != &t->scope) return left_open(L, l, good);
+  return verdict(L, t, good);
+}
+
+static int body_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  return body_end(L, PERI_LOOP(L), status);
+}
+
+static int body_start(lua_State *L, int status, lua_KContext ctx);
+
+/* Takes off what somebody else resumed the coroutine of a wait with: the wait
+** goes by what is on its stack. */
+static void drop_arguments(lua_State *L, peri_loop *l) {
+  for (uint32_t i = 1; i <= l->slots; i++) {
+    lua_rawgeti(l->stash, PERI_STASH_TASKS, i);
+    peri_task *t = lua_touserdata(l->stash, -1);
+    lua_pop(l->stash, 1);
+    if (t && t->co && peri_task_waits_in(t) == L) lua_settop(L, t->scope.top);
+  }
+}
+
+/* Resumed by someone else than the turn: says so, and stays as it was. */
+static int refuse_resume(lua_State *L, lua_KContext ctx, lua_KFunction k) {
+  lua_pushboolean(L, 0);
+  lua_pushstring(L, not_yours);
+  return lua_yieldk(L, 2, ctx, k);
+}
+
+static int body_start(lua_State *L, int status, lua_KContext ctx) {
+  peri_loop *l = PERI_LOOP(L);
+  (void)status;
+  (void)ctx;
+  if (l->top != L) return refuse_resume(L, 0, body_start);
+  status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, body_k);
+  return body_end(L, l, status);
+}
+
+/* What the coroutine of every task runs, given what load moves there. The
+** protected call is inside it, so that closing a variable may wait while an
+** error unwinds. */
+static int task_body(lua_State *L) {
+  return body_start(L, LUA_OK, 0);
+}
+
+/* The function at the bottom of a coroutine's stack is in its outermost
+** frame, or, before it starts, the first value. */
+int peri_task_is_coroutine(lua_State *co) {
+  lua_Debug ar;
+  int low = 0, high = 1;
+  if (!lua_getstack(co, 0, &ar))
+    return lua_gettop(co) > 0 && lua_tocfunction(co, 1) == task_body;
+  while (lua_getstack(co, high, &ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) { /* a frame at `low`, none at `high` */
+    int middle = (low + high) / 2;
+    if (lua_getstack(co, middle, &ar))
+      low = middle;
+    else
+      high = middle;
+  }
+  lua_getstack(co, low, &ar);
+  lua_getinfo(co, "f", &ar);
+  int is = lua_tocfunction(co, -1) == task_body;
+  lua_pop(co, 1);
+  return is;
+}
+
+/* }===================================================================== */
+
+/* {== Step ============================================================= */
+
+static const peri_wait raw_yield = {"yield", NULL, NULL};
+
+/* A yield that is no wait of ours is one of the user's: like aio.yield. */
+static void yielded(peri_loop *l, peri_task *t, int nres) {
+  if (nres) lua_pop(t->co, nres);
+  if (t->out.phase != PERI_RUNNING) return;
+  t->wait = &raw_yield;
+  peri_loop_ready(l, &t->run);
+}
+
+static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
+  peri_task *t = PERI_OF(r, peri_task, run);
+  peri_context *outer = peri_context_swap(l, t->context);
+  int nres = 0, nargs = 0;
+  if (t->out.phase == PERI_NEW) {
+    nargs = lua_gettop(t->co) - 1;
+    if (nargs < 0) nargs = 0; /* somebody has closed it: so it ends */
+    t->out.phase = PERI_RUNNING;
+  }
+  l->current = t;
+  l->top = t->co;
+  l->burst = 0;
+  int status = lua_resume(t->co, L, nargs, &nres);
+  l->current = l->root;
+  l->top = NULL;
+  t->context = peri_context_swap(l, outer);
+  if (status == LUA_YIELD)
+    yielded(l, t, nres);
+  else
+    peri_task_finish(l, t, status == LUA_OK);
+}
+
+/* }===================================================================== */
+
+/* {== Park and wake ==================================================== */
+
+/* The main chunk goes on when the turn is over. */
+static void root_step(peri_loop *l, peri_runnable *r, lua_State *L) {
+  (void)l;
+  (void)r;
+  (void)L;
+}
+
+void peri_task_wake(peri_loop *l, peri_task *t) {
+  assert(t->out.phase == PERI_ARMED);
+  t->out.phase = PERI_COMPLETED;
+  peri_loop_ready(l, &t->run);
+}
+
+static peri_task *task_of(peri_runnable *r) {
+  return r->run == task_step || r->run == root_step
+           ? PERI_OF(r, peri_task, run) : NULL;
+}
+
+static void wake(peri_loop *l, peri_runnable *r) {
+  if (!r->run) {
+    peri_notice *n = PERI_OF(r, peri_notice, run);
+    n->notice(l, n);
+    return;
+  }
+  peri_task *t = task_of(r);
+  if (t) t->out.phase = PERI_COMPLETED;
+  peri_loop_ready(l, r);
+}
+
+int peri_task_leave(peri_loop *l, peri_task *t, int why) {
+  if (t->out.phase != PERI_ARMED || !t->wait->abort) return 0;
+  if (!t->wait->abort(l, t, why)) return 0;
+  t->out.phase = (uint8_t)why;
+  peri_loop_ready(l, &t->run);
+  return 1;
+}
+
+int peri_task_starve(peri_loop *l, peri_task *t) {
+  return peri_task_leave(l, t, PERI_STARVED);
+}
+
+static void interrupt(peri_loop *l, peri_scope *s) {
+  peri_task *t = NULL;
+  if (s->kind == PERI_SCOPE_TASK) t = PERI_OF(s, peri_task, scope);
+  if (s->kind == PERI_SCOPE_BLOCK) t = PERI_OF(s, peri_block, scope)->task;
+  if (t && t->inner == s) peri_task_leave(l, t, PERI_ABORTED);
+}
+
+int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t) {
+  t->scope.raised = 1;
+  peri_scope_push_cancelled(L, l, t->inner);
+  return lua_error(L);
+}
+
+static int resumed(lua_State *L, peri_loop *l, peri_task *t,
+                   lua_KContext ctx) {
+  int phase = t->out.phase;
+  t->out.phase = PERI_RUNNING;
+  if (phase == PERI_ABORTED) return peri_task_raise(L, l, t);
+  if (phase == PERI_STARVED) return peri_trace_deadlock(L, l, t);
+  return t->wait->k(L, LUA_YIELD, ctx);
+}
+
+static int park_k(lua_State *L, int status, lua_KContext ctx) {
+  peri_loop *l = PERI_LOOP(L);
+  (void)status;
+  if (l->top != L) {
+    drop_arguments(L, l);
+    return refuse_resume(L, ctx, park_k);
+  }
+  return resumed(L, l, l->current, ctx);
+}
+
+/* A wait that cannot be left is one for a group. Nothing will end that: it is
+** left all the same, with all blocks that are open. */
+static void give_up(peri_loop *l, peri_task *t) {
+  peri_block *b = t->on;
+  peri_waitlist_remove(b->waiters, &t->run);
+  t->out.phase = PERI_STARVED;
+  disown_blocks(l, t, &t->scope);
+}
+
+/* Nothing is ready and nothing can come: the run's main task is told, or
+** who drives. */
+static void starve(peri_loop *l) {
+  if (l->main) peri_task_starve(l, l->main);
+  if (peri_loop_busy(l) || peri_task_starve(l, l->root)) return;
+  if (!peri_loop_busy(l)) give_up(l, l->root);
+}
+
+static void drive(lua_State *L, peri_loop *l) {
+  l->poller->drive(l, 1);
+  while (l->root->out.phase == PERI_ARMED)
+    if (peri_loop_turn(l, L, PERI_FOREVER) == PERI_STUCK) starve(l);
+  peri_link_out(&l->root->run.link);
+  l->poller->drive(l, 0);
+}
+
+static void arm(peri_loop *l, peri_task *t, const peri_wait *w, void *on) {
+  t->wait = w;
+  t->on = on;
+  t->since = (uint32_t)(l->now / 1000000);
+  t->out.phase = PERI_ARMED;
+}
+
+/* Suspends the running task, which waits in L. */
+static int suspend(lua_State *L, peri_task *t, lua_KContext ctx) {
+  t->scope.top = lua_gettop(L);
+  if (L == t->co)
+    t->out.flags &= (uint8_t)~PERI_NESTED;
+  else
+    t->out.flags |= PERI_NESTED;
+  return lua_yieldk(L, 0, ctx, park_k);
+}
+
+int peri_task_park(lua_State *L, peri_loop *l, const peri_wait *w, void *on,
+                   lua_KContext ctx) {
+  peri_task *t = l->current;
+  arm(l, t, w, on);
+  if (t != l->root) return suspend(L, t, ctx);
+  drive(L, l);
+  return resumed(L, l, t, ctx);
+}
+
+/* To the tail of the ready list; no cancellation comes in between. */
+int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *w,
+                   lua_KContext ctx) {
+  peri_task *t = l->current;
+  t->wait = w;
+  t->out.phase = PERI_COMPLETED;
+  if (t == l->root) {
+    peri_loop_turn(l, L, 0);
+    return resumed(L, l, t, ctx);
+  }
+  peri_loop_ready(l, &t->run);
+  return suspend(L, t, ctx);
+}
+
+int peri_task_true_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int peri_task_unlist(peri_loop *l, peri_task *t, int why) {
+  (void)l;
+  (void)why;
+  peri_waitlist_remove(t->on, &t->run);
+  return 1;
+}
+
+int peri_task_park_in(lua_State *L, peri_loop *l, const peri_wait *w,
+                      peri_waitlist *list) {
+  peri_waitlist_add(list, &l->current->run);
+  return peri_task_park(L, l, w, list, 0);
+}
+
+static int values_k(lua_State *L, int status, lua_KContext n) {
+  (void)L;
+  (void)status;
+  return (int)n;
+}
+
+static const peri_wait yielding = {"yield", NULL, values_k};
+
+int peri_task_done(lua_State *L, peri_loop *l, int n) {
+  if (++l->burst < AT_ONCE) return n;
+  l->burst = 0;
+  l->rests = l->current != l->root;
+  return peri_task_requeue(L, l, &yielding, n);
+}
+
+/* }===================================================================== */
+
+/* {== Entering a wait ================================================== */
+
+static int cancelled_k(lua_State *L, int status, lua_KContext ctx) {
+  peri_loop *l = PERI_LOOP(L);
+  (void)status;
+  (void)ctx;
+  return peri_task_raise(L, l, l->current);
+}
+
+static const peri_wait cancelled = {"cancelled", NULL, cancelled_k};
+
+/* From the second time on it costs a turn: a loop that swallows its
+** cancellation must not freeze the program. */
+static void enter_cancelled(lua_State *L, peri_loop *l, peri_task *t) {
+  if (!t->scope.raised) peri_task_raise(L, l, t);
+  peri_task_requeue(L, l, &cancelled, 0);
+}
+
+peri_task *peri_wait_enter(lua_State *L, peri_loop *l) {
+  peri_task *t = l->current;
+  if (l->top != L || l->callback || !lua_isyieldable(L)) {
+    peri_trace_check_wait(L, l);
+    peri_loop_clock(l);
+  }
+  if (t->inner->effective)
+    enter_cancelled(L, l, t);
+  else
+    t->scope.raised = 0;
+  return t;
+}
+
+/* }===================================================================== */
+
+/* {== Blocks =========================================================== */
+
+void peri_block_open(peri_loop *l, peri_block *b) {
+  peri_task *t = l->current;
+  b->task = t;
+  peri_scope_init(&b->scope, t->inner, PERI_SCOPE_BLOCK);
+  t->inner = &b->scope;
+}
+
+void peri_block_close(peri_loop *l, peri_block *b) {
+  assert(b->task && b->task->inner == &b->scope);
+  b->task->inner = b->scope.parent;
+  b->task = NULL;
+  peri_scope_remove(l, &b->scope);
+}
+
+/* False where nothing can be suspended, or closed by coroutine.close. */
+static int can_wait(lua_State *L, const peri_loop *l) {
+  if (l->callback) return 0;
+  if (l->current == l->root) return !l->running && !l->hosted && !l->closing;
+  return l->top == L && lua_isyieldable(L);
+}
+
+peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
+                             const peri_scope *limit) {
+  peri_task *t = l->current;
+  if (!can_wait(L, l)) disown_blocks(l, t, limit);
+  while (t->inner != limit) {
+    peri_block *b = PERI_OF(t->inner, peri_block, scope);
+    if (!b->abandon(l, b)) return b;
+    peri_block_close(l, b);
+  }
+  return NULL;
+}
+
+void peri_push_left_open(lua_State *L, const peri_loop *l) {
+  peri_block *b = PERI_OF(l->current->inner, peri_block, scope);
+  peri_error_new(L, "EINVAL",
+                 "a scope or group opened at %s was left open; declare it "
+                 "<close>, so that it is closed where its block ends",
+                 b->where);
+}
+
+/* }===================================================================== */
+
+/* The main chunk's task: no handle, no coroutine, no owner. */
+static void open_root(lua_State *L, peri_loop *l) {
+  peri_task *t = lua_newuserdatauv(L, sizeof *t, 0);
+  memset(t, 0, sizeof *t);
+  peri_outcome_init(&t->out, PERI_TASK);
+  task_init(l, t, NULL);
+  t->run.run = root_step;
+  peri_anchor(L, l, -1, t);
+  if (peri_heap_reserve(l, &l->timers)) luaL_error(L, "not enough memory");
+  l->root = l->current = t;
+  lua_pop(L, 1);
+}
+
+static void push_closure(lua_State *L, peri_loop *l, lua_CFunction f,
+                         int index) {
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  lua_pushcclosure(L, f, 1);
+  peri_stash_set(l, L, index);
+}
+
+void peri_task_open(lua_State *L, peri_loop *l) {
+  l->wake = wake;
+  l->interrupt = interrupt;
+  push_closure(L, l, task_body, PERI_STASH_BODY);
+  push_closure(L, l, peri_trace_handler, PERI_STASH_HANDLER);
+  open_root(L, l);
+  peri_slot_open(L, l);
+}

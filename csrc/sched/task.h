@@ -1,0 +1,196 @@
+/*
+** task.h - tasks: new, step, park, wake, cancel, finish.
+**
+** A task is a coroutine with an owner. It waits in one way only: an
+** operation enters (peri_wait_enter), tries at once, and else parks
+** (peri_task_park) with a table of static functions that says how to leave
+** the wait and how to go on. A parked task is woken once: completed by
+** what it waits for, or aborted by a cancellation, whichever is first.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_TASK_H
+#define PERI_TASK_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "context.h"
+#include "loop.h"
+#include "outcome.h"
+#include "scope.h"
+
+/* A kind of wait: one static table for each. */
+typedef struct peri_wait {
+  const char *name; /* what the task does, for reports: "read", "sleep" */
+  /*
+  ** Leaves the wait: undoes in C what parking started, without raising.
+  ** `why` is PERI_ABORTED or PERI_STARVED. Returns 1 if the task is to run
+  ** (and raise), 0 if this wait cannot be left and goes on. NULL is a wait
+  ** that cannot be left.
+  */
+  int (*abort)(peri_loop *l, peri_task *t, int why);
+  /* The rest of the operation, called in the task once it has been woken,
+  ** with the stack as it was and the context given to peri_task_park. */
+  lua_KFunction k;
+} peri_wait;
+
+enum { /* phase of a task's wait */
+  PERI_RUNNING,   /* it runs, or has ended */
+  PERI_NEW,       /* it has not started */
+  PERI_ARMED,     /* parked */
+  PERI_COMPLETED, /* woken by what it waited for */
+  PERI_ABORTED,   /* woken by a cancellation */
+  PERI_STARVED    /* woken because nothing can come any more */
+};
+
+struct peri_task {
+  peri_outcome out;
+  peri_runnable run; /* its link is in a waitlist, or in the ready list */
+  const peri_wait *wait;
+  void *on;          /* what it waits on, for `abort` and for reports */
+  peri_timer timer;  /* sleep */
+  peri_scope scope;  /* outermost of this task; its parent is the owner's */
+  lua_State *co;     /* NULL once it has ended; anchored by the userdata */
+  peri_scope *inner; /* innermost open scope */
+  peri_context *context; /* while it does not run */
+  uint32_t id;
+  uint32_t since;    /* when it parked: milliseconds of the loop's clock */
+};
+
+/* Who answers for tasks: a group, a run, the Lua state. */
+struct peri_owner {
+  peri_scope scope; /* the tasks' outermost scopes are its children */
+  uint32_t live;    /* tasks that have not ended */
+  uint8_t closed;   /* takes no more tasks */
+  /* A task has ended: called in the turn, after its waiters were woken.
+  ** Returns 1 if it keeps the task, to let it go with peri_task_release. */
+  int (*ended)(peri_loop *l, peri_owner *o, peri_task *t);
+};
+
+void peri_owner_init(peri_owner *o, peri_scope *parent,
+                     int (*ended)(peri_loop *, peri_owner *, peri_task *));
+
+/*
+** Makes a task of the function and `nargs` arguments on top of L, and
+** replaces them by the task, which starts in the next turn, in the current
+** context. May raise (out of memory); nothing is started then.
+*/
+peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
+                         int nargs);
+
+/* Ends a parked or ready task by force, from outside of any turn: closes its
+** coroutine, whose handlers cannot wait. Returns 0 if it waits for others
+** that must end first. May raise out of memory. */
+int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t);
+
+/* Lets go of a task that has ended and that its owner kept. */
+void peri_task_release(peri_loop *l, peri_task *t);
+
+/* The owner of a task that has not ended. */
+static inline peri_owner *peri_task_owner(const peri_task *t) {
+  return PERI_OF(t->scope.parent, peri_owner, scope);
+}
+
+/* Pushes the userdata of a task that has not been let go. */
+void peri_task_push(lua_State *L, peri_loop *l, const peri_task *t);
+
+/* The task whose userdata is at `idx`; raises "bad argument" else. */
+peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx);
+
+/*
+** The first call of every operation that may wait: refuses where waiting is
+** impossible (a callback, a sort comparator, a stock coroutine), raises if
+** the task is cancelled, and returns who waits: the running task, or the
+** main chunk's. May not return.
+*/
+peri_task *peri_wait_enter(lua_State *L, peri_loop *l);
+
+/*
+** Parks the running task, which peri_wait_enter returned, and which the
+** caller has just put where it will be woken from. To be used as
+** `return peri_task_park(...)`. Outside of tasks it drives the loop and
+** returns what the continuation returns.
+*/
+int peri_task_park(lua_State *L, peri_loop *l, const peri_wait *wait,
+                   void *on, lua_KContext ctx);
+
+/*
+** The most common way to wait, at the end of a waitlist: parks there, with
+** that list as what it waits on; `peri_task_unlist` is the abort of such a
+** wait, and `peri_task_true_k` goes on by returning true.
+*/
+int peri_task_park_in(lua_State *L, peri_loop *l, const peri_wait *wait,
+                      peri_waitlist *list);
+int peri_task_unlist(peri_loop *l, peri_task *t, int why);
+int peri_task_true_k(lua_State *L, int status, lua_KContext ctx);
+
+/* Goes to the tail of the ready list; no cancellation comes in between.
+** `return peri_task_requeue(...)`, as with peri_task_park. */
+int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *wait,
+                      lua_KContext ctx);
+
+/* Raises the Cancelled object of the scope that `t` is in. */
+int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);
+
+/* Has a parked task leave its wait; `why` is PERI_ABORTED or PERI_STARVED.
+** Returns 0 if it was not parked, or goes on to wait. */
+int peri_task_leave(peri_loop *l, peri_task *t, int why);
+
+/* Ends a task whose coroutine has returned or died. */
+void peri_task_finish(peri_loop *l, peri_task *t, int returned);
+
+/* Ends an operation that completed at once with the `n` values on top:
+** `return peri_task_done(...)`. Goes to the tail of the ready list when too
+** many waits in a row did not switch. */
+int peri_task_done(lua_State *L, peri_loop *l, int n);
+
+/* Completes the wait of a parked task, which is in no waitlist any more. */
+void peri_task_wake(peri_loop *l, peri_task *t);
+
+/* Asks a task to end; the reason is stored before. */
+static inline void peri_task_cancel(peri_loop *l, peri_task *t) {
+  peri_scope_cancel(l, &t->scope, PERI_CAUSE_CANCEL);
+}
+
+/* Leaves what `t` waits for because nothing can ever come. */
+int peri_task_starve(peri_loop *l, peri_task *t);
+
+/* True if `co` is the coroutine of a task, started or not. */
+int peri_task_is_coroutine(lua_State *co);
+
+/* True if the running task itself, or a generator of it, runs in L. */
+static inline int peri_task_runs_in(const peri_loop *l, const lua_State *L) {
+  return l->top == L || (l->current == l->root && !l->running);
+}
+
+/* Opens and closes blocks of the running task. A block is closed when all
+** blocks inside it are; peri_block_close says whether that was so. */
+void peri_block_open(peri_loop *l, peri_block *b);
+void peri_block_close(peri_loop *l, peri_block *b);
+
+/* Leaves, for the running task, the blocks inside `limit` that are still
+** open. Returns NULL, or a block that it must wait for: park, on wake call
+** again. Where one cannot wait, groups among them end by themselves. */
+peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
+                             const peri_scope *limit);
+
+/* Pushes the error object for the innermost block, which was left open. */
+void peri_push_left_open(lua_State *L, const peri_loop *l);
+
+/* Raises an error at C level `level` if the value at `idx` cannot be
+** called. */
+void peri_check_callable(lua_State *L, int idx);
+
+/* The state's own task: the main chunk. Called once. */
+void peri_task_open(lua_State *L, peri_loop *l);
+
+/* Cancels and runs what is alive, in one pass; waits raise. For the end of
+** the Lua state. */
+void peri_task_close_all(peri_loop *l, lua_State *L);
+
+/* The functions of sleep.c for Lua: spawn, sleep, yield, check. Sets them
+** in the table on top. */
+void peri_task_functions(lua_State *L, peri_loop *l);
+
+#endif

@@ -1,0 +1,357 @@
+--- Running a main function: from the first turn to the last hook.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "perilune.check"
+local core = require "perilune.core"
+
+local run = {}
+
+local GRACE = 5
+
+-- The run that is on, or nil.
+local current
+
+-- Failures -------------------------------------------------------------------
+
+local function name_of(task)
+  if not task then
+    return ""
+  end
+  local info = task:info()
+  return (" of task %d%s"):format(info.id, info.name and " (" .. info.name .. ")" or "")
+end
+
+local KINDS = {
+  task = "failure",
+  callback = "failure of a callback",
+  secondary = "further failure",
+  shutdown = "not ended in time",
+  leak = "leak",
+}
+
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "(error object that cannot be shown)"
+end
+
+-- The only place where the library writes.
+local function write(err, info)
+  local what = KINDS[info.kind] or info.kind
+  local trace = info.traceback and "\n" .. info.traceback or ""
+  io.stderr:write(("perilune: %s%s: %s%s\n"):format(what, name_of(info.task), text_of(err), trace))
+end
+
+local function remember(err, info)
+  if info.kind ~= "task" and info.kind ~= "callback" then
+    return
+  end
+  if not current or current.failed then
+    return
+  end
+  current.failed, current.failure = true, err
+  if current.unhandled == "fail" then
+    current.main:cancel("unhandled failure")
+  end
+end
+
+local function default_hook(err, info)
+  write(err, info)
+  remember(err, info)
+end
+
+-- Who hears of failures now.
+local hook = default_hook
+
+local set_hook = core.loop.on_error
+local methods = getmetatable(core.loop).__index
+
+--- Sets who hears of failures that nobody took: `fn(err, info)`, with
+-- info.kind, task, traceback; nil restores the default, which writes to
+-- stderr. Never waits.
+-- @return the loop
+function methods:on_error(fn)
+  if fn ~= nil and not check.callable(fn) then
+    check.fail(1, "on_error", "function expected, got " .. check.typename(fn))
+  end
+  hook = fn or default_hook
+  return set_hook(self, hook)
+end
+
+set_hook(core.loop, default_hook)
+
+-- Hooks ------------------------------------------------------------------------
+
+local state_hooks = {}
+
+-- Calls hooks, last first; those added meanwhile too. An error is reported
+-- and stops none of the others.
+local function call_hooks(hooks)
+  while #hooks > 0 do
+    local fn = table.remove(hooks)
+    local ok, err = pcall(fn)
+    if not ok then
+      pcall(hook, err, { kind = "shutdown", traceback = core.traceback(err) })
+    end
+  end
+end
+
+--- Has `fn` called when this run ends, or without a run when the Lua state is
+-- closed; the last one first. For what a library made lazily. Never waits.
+-- @param fn function
+-- @return true
+function run.on_close(fn)
+  if not check.callable(fn) then
+    check.fail(1, "on_close", "function expected, got " .. check.typename(fn))
+  end
+  local hooks = current and current.hooks or state_hooks
+  hooks[#hooks + 1] = fn
+  return true
+end
+
+core.at_exit(function()
+  call_hooks(state_hooks)
+end)
+
+-- Patching ---------------------------------------------------------------------
+
+local NAMES = { "create", "resume", "wrap", "close", "status" }
+local stock = {}
+for _, name in ipairs(NAMES) do
+  stock[name] = coroutine[name]
+end
+
+local function replace(from, to)
+  local changed = false
+  for _, name in ipairs(NAMES) do
+    if coroutine[name] == from[name] then
+      coroutine[name] = to[name] -- luacheck: ignore 122
+      changed = true
+    end
+  end
+  return changed
+end
+
+--- Puts the functions of `aio.coroutine` in place of the stock ones, so that
+-- generators of any library may wait; `false` undoes it, only what is still
+-- ours. Never waits.
+-- @param on false to undo
+-- @return true if something was changed
+function run.patch(on)
+  if on == false then
+    return replace(core.coroutine, stock)
+  end
+  return replace(stock, core.coroutine)
+end
+
+-- The end ----------------------------------------------------------------------
+
+local ROUNDS = 1000
+
+local function left(state)
+  return math.max(0, state.deadline - core.now())
+end
+
+-- What does not end within the grace is reported, and ended by force.
+local function force(state)
+  for _, task in ipairs(state.handle:tasks()) do
+    local err = core.error("ETIMEDOUT", "the task did not end within the grace of the shutdown")
+    pcall(hook, err, { kind = "shutdown", task = task, traceback = task:traceback() })
+  end
+  for _ = 1, ROUNDS do
+    if state.handle:kill() == 0 then
+      break
+    end
+  end
+end
+
+-- Failures are reported a turn after they were found.
+local function settle(state)
+  for _ = 1, ROUNDS do
+    if core.idle() then
+      break
+    end
+    state.handle:turn(0)
+  end
+end
+
+-- Bytes of closed transports go out, as long as there is time.
+local function drain(state)
+  while core.lingering and core.lingering() > 0 and left(state) > 0 do
+    state.handle:turn(left(state))
+  end
+end
+
+local function end_tasks(scope, state)
+  state.scope = scope
+  return state.handle:join()
+end
+
+-- One ordered pass: tasks are cancelled and joined, what is left is forced,
+-- then hooks, then bytes on their way, then stray handles.
+local function shutdown(state)
+  if core.stop_servers then
+    core.stop_servers(state.mark)
+  end
+  core.grace(state.grace, true)
+  state.deadline = core.now() + state.grace
+  state.handle:cancel("shutdown")
+  local limit = { shield = true, timeout = state.grace }
+  local ended = core.scope(limit, function(scope)
+    return end_tasks(scope, state)
+  end)
+  if not ended then
+    force(state)
+  end
+  settle(state)
+  core.scope({ shield = true, timeout = left(state) }, function()
+    call_hooks(state.hooks)
+  end)
+  settle(state)
+  drain(state)
+  if core.close_handles then
+    core.close_handles(state.mark)
+    settle(state)
+  end
+end
+
+-- A run ------------------------------------------------------------------------
+
+local OPTIONS = {
+  grace = "number",
+  signals = "boolean",
+  patch = "boolean",
+  unhandled = "string",
+  on_error = "function",
+  debug = "boolean",
+}
+
+local function check_options(opts)
+  for key, value in pairs(opts) do
+    local want = OPTIONS[key]
+    if not want then
+      check.fail(1, "run", ("unknown option '%s'"):format(tostring(key)), 1)
+    elseif type(value) ~= want and not (want == "function" and check.callable(value)) then
+      check.fail(1, "run", ("option '%s': %s expected, got %s"):format(key, want, type(value)), 1)
+    end
+  end
+  if opts.unhandled and opts.unhandled ~= "report" and opts.unhandled ~= "fail" then
+    check.fail(1, "run", "option 'unhandled': \"report\" or \"fail\" expected", 1)
+  elseif opts.grace and (opts.grace ~= opts.grace or opts.grace < 0) then
+    check.fail(1, "run", "option 'grace': seconds, not negative, expected", 1)
+  end
+end
+
+-- The first interrupt cancels main, the second cuts the grace to nothing; the
+-- third is not ours to see.
+local function interrupted(state, n)
+  state.interrupts = n
+  if n == 1 then
+    state.main:cancel("interrupt")
+  else
+    state.grace = 0
+    state.scope:expires(0)
+  end
+end
+
+-- Sets what holds while the run is on; returns a function that undoes it.
+local function set_up(state, opts)
+  local outer, outer_hook, patched = current, hook, false
+  current = state
+  if opts.on_error then
+    hook = opts.on_error
+    set_hook(core.loop, hook)
+  end
+  if opts.patch ~= false then
+    patched = run.patch()
+  end
+  local signals = opts.signals ~= false and core.signals
+  if signals then
+    signals(function(n)
+      interrupted(state, n)
+    end)
+  end
+  return function()
+    if signals then
+      signals(nil)
+    end
+    if patched then
+      run.patch(false)
+    end
+    if opts.on_error and hook == opts.on_error then
+      hook = outer_hook
+      set_hook(core.loop, hook)
+    end
+    current = outer
+    state.handle:close()
+  end
+end
+
+local function result(state, driven, ok, ...)
+  if state.interrupts > 0 then
+    error(core.error("EINTR", "interrupted"), 0)
+  elseif not driven then
+    error(ok, 0)
+  elseif state.failed and (ok or state.unhandled == "fail") then
+    error(state.failure, 0)
+  elseif not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
+-- Waits for main, or until a second interrupt has cut the grace: what main
+-- still does then is ended by force.
+local function join_main(state)
+  return core.scope(nil, function(scope)
+    state.scope = scope
+    return state.main:join()
+  end)
+end
+
+local function drive(state, main, ...)
+  state.main = state.handle:spawn(main, ...):name("main")
+  local results = table.pack(pcall(join_main, state))
+  state.handle:forget()
+  shutdown(state)
+  return results
+end
+
+--- Makes `main` a task, drives the loop until it ends, and shuts down.
+-- Background tasks are cancelled and joined then, within the grace. Waits.
+-- Only in the main chunk.
+-- @param opts optional table: `grace` in seconds (5); `signals` (true): Ctrl-C
+--   cancels main; `patch` (true): coroutine functions let waits through;
+--   `unhandled` "report" (default) or "fail": a failure that nobody took cancels
+--   main; `on_error` function (err, info) that hears of such failures
+-- @param main function
+-- @param ... its arguments
+-- @return what main returns; raises its error
+function run.run(opts, main, ...)
+  if type(opts) ~= "table" or check.callable(opts) then
+    return run.run({}, opts, main, ...)
+  end
+  check_options(opts)
+  if not check.callable(main) then
+    check.fail(1, "run", "function expected, got " .. check.typename(main))
+  end
+  local state = {
+    handle = core.run_open(),
+    grace = opts.grace or GRACE,
+    unhandled = opts.unhandled,
+    mark = core.mark_handles and core.mark_handles(),
+    hooks = {},
+    interrupts = 0,
+  }
+  core.grace(state.grace)
+  core.debug(opts.debug)
+  local undo = set_up(state, opts)
+  local ok, results = pcall(drive, state, main, ...)
+  undo()
+  if not ok then
+    error(results, 0)
+  end
+  return result(state, table.unpack(results, 1, results.n))
+end
+
+return run

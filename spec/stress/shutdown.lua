@@ -1,0 +1,45 @@
+-- The end of a run with much left to do.
+--
+-- SPDX-License-Identifier: MIT
+
+local aio = require "perilune"
+
+if stress_ready then
+  stress_ready()
+end
+
+local closed, errors = 0, {}
+
+local function guard()
+  return setmetatable({}, { __close = function()
+    aio.shield(1, aio.yield)
+    closed = closed + 1
+  end })
+end
+
+local value = aio.run({
+  on_error = function(e) errors[#errors + 1] = e end,
+}, function()
+  aio.on_close(function() closed = closed + 1 end)
+  for _ = 1, 3 do
+    aio.spawn(function()
+      local _ <close> = guard()
+      aio.sleep(1000)
+    end)
+  end
+  aio.spawn(function()
+    pcall(aio.sleep, 1000)
+    aio.spawn(function()
+      local _ <close> = guard()
+      aio.sleep(1000)
+    end)
+  end)
+  aio.yield()
+  return "value"
+end)
+
+for _, e in ipairs(errors) do
+  error(e, 0)
+end
+
+return value == "value" and closed == 5

@@ -1,0 +1,88 @@
+/*
+** handle.h - life of uv handles, and what csrc/io keeps for a loop.
+**
+** A C struct holds a peri_handle and the uv handle by value. It is freed
+** when uv has closed the handle, in `type->closed` and nowhere else. All
+** open ones are in a list, so that what is left at the end can be closed.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_HANDLE_H
+#define PERI_HANDLE_H
+
+#include <lua.h>
+#include <uv.h>
+
+#include "buf.h"
+#include "sched/loop.h"
+
+typedef struct peri_handle peri_handle;
+
+/* What kind of handle it is: one static table for each. None of these
+** functions touches Lua. */
+typedef struct peri_handle_type {
+  const char *name;
+  int listens; /* is closed as soon as the main task of a run has ended */
+  /* Closes it as its user would, who may still hold it: empties the box,
+  ** wakes who waits. For handles that are left at the end of a run. */
+  void (*shut)(peri_loop *l, peri_handle *h);
+  /* uv has closed it: frees the struct. */
+  void (*closed)(peri_loop *l, peri_handle *h);
+} peri_handle_type;
+
+struct peri_handle {
+  peri_link link; /* among the loop's handles, from open to closed */
+  const peri_handle_type *type;
+  uv_handle_t *uv;
+  peri_loop *loop;
+  uint64_t serial; /* handles opened before it */
+};
+
+/* One for each loop; freed when the last handle of a loop that ends is
+** closed, which is `last`. */
+typedef struct peri_io {
+  peri_link handles;
+  peri_link requests;  /* see request.h */
+  uint64_t opened;     /* handles so far */
+  uint32_t nhandles;   /* open or closing */
+  uint32_t nrequests;
+  uint32_t nlingering; /* closed transports that still send */
+  int ending;          /* the Lua state is being closed */
+  peri_pool pool;
+  uv_prepare_t last;   /* never started */
+} peri_io;
+
+static inline peri_io *peri_io_of(const peri_loop *l) {
+  return l->io;
+}
+
+/* Makes the peri_io of a loop that has its poller. May raise. */
+void peri_io_new(lua_State *L, peri_loop *l);
+
+/* Enters a handle that uv has just initialized. */
+void peri_handle_open(peri_loop *l, peri_handle *h,
+                      const peri_handle_type *type, uv_handle_t *uv);
+
+/* The peri_handle of a uv handle that was entered. */
+static inline peri_handle *peri_handle_of(const uv_handle_t *uv) {
+  return uv->data;
+}
+
+/* How many handles are open, or closing; and whether any is closing. */
+int peri_handle_count(const peri_loop *l);
+int peri_handle_closing(const peri_loop *l);
+
+/* Closes a handle; nothing happens if it is closing already. */
+void peri_handle_close(peri_handle *h);
+
+/* Closes a TCP handle so that the peer gets a reset. */
+void peri_handle_reset(peri_handle *h);
+
+/* Shuts (type->shut) the handles opened since `peri_io.opened` was `mark`:
+** those that are left at the end of a run. */
+void peri_handle_shut_since(peri_loop *l, uint64_t mark);
+
+/* The same, for those that listen only. */
+void peri_handle_shut_listening(peri_loop *l, uint64_t mark);
+
+#endif

@@ -1,0 +1,93 @@
+/*
+** io.c - the outside, opened to Lua.
+**
+** Lua side: core.tcp, unix, dns, signals; and what a run needs for its end:
+** lingering, mark_handles, close_handles.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "io.h"
+
+#include <lauxlib.h>
+
+#include "dns.h"
+#include "handle.h"
+#include "pipe.h"
+#include "sched/callback.h"
+#include "server.h"
+#include "signal.h"
+#include "tcp.h"
+#include "transport.h"
+
+#define ROUNDS 100 /* turns in which everything that is closing is closed */
+
+/* core.lingering() -> how many closed transports still send. */
+static int lingering(lua_State *L) {
+  lua_pushinteger(L, peri_io_of(PERI_LOOP(L))->nlingering);
+  return 1;
+}
+
+/* core.mark_handles() -> a mark for close_handles. */
+static int mark_handles(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)peri_io_of(PERI_LOOP(L))->opened);
+  return 1;
+}
+
+/* core.close_handles(mark): closes what was opened since, and sees to it
+** that nothing is half closed; protocols are told in the turn. To be called
+** where the loop does not run. */
+static int close_handles(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  uint64_t mark = (uint64_t)luaL_checkinteger(L, 1);
+  l->poller->drive(l, 1);
+  peri_handle_shut_since(l, mark);
+  for (int i = 0; i < ROUNDS; i++) {
+    if (!peri_handle_closing(l) && !peri_loop_busy(l)) break;
+    peri_loop_turn(l, L, 0);
+  }
+  l->poller->drive(l, 0);
+  return 0;
+}
+
+/* core.stop_servers(mark): closes what listens and was opened since. */
+static int stop_servers(lua_State *L) {
+  uint64_t mark = (uint64_t)luaL_checkinteger(L, 1);
+  peri_handle_shut_listening(PERI_LOOP(L), mark);
+  return 0;
+}
+
+/* core.report(task, err): tells the error hook of a task's failure. To be
+** called in callbacks. */
+static int report(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_task *t = peri_task_check(L, l, 1);
+  lua_settop(L, 2);
+  peri_report(l, L, "task", t);
+  return 0;
+}
+
+static void set_count(lua_State *L, const char *name, lua_Integer n) {
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, name);
+}
+
+void peri_io_stats(lua_State *L, peri_loop *l) {
+  set_count(L, "handles", peri_handle_count(l));
+  set_count(L, "requests", peri_io_of(l)->nrequests);
+}
+
+void peri_io_open(lua_State *L, peri_loop *l) {
+  static const luaL_Reg functions[] = {
+    {"lingering", lingering}, {"mark_handles", mark_handles},
+    {"close_handles", close_handles}, {"stop_servers", stop_servers},
+    {"report", report}, {NULL, NULL}};
+  peri_io_new(L, l);
+  peri_transport_open(L, l);
+  peri_server_open(L, l);
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  luaL_setfuncs(L, functions, 1);
+  peri_tcp_open(L, l);
+  peri_pipe_open(L, l);
+  peri_dns_open(L, l);
+  peri_signal_open(L, l);
+}

@@ -1,0 +1,588 @@
+/*
+** read.c - the reading side of transports.
+**
+** uv side: on_alloc, on_readable. Takes no bytes: an alloc callback that
+** offers no room makes libuv report UV_ENOBUFS and leave the watch on. The
+** continuation reads the descriptor itself, in the task.
+** Lua side: read, lines, read_some, read_exactly, read_until, peek.
+**
+** A read looks for what it wants among the bytes read ahead (`in`), from
+** `cursor` on, and takes them all at once when it is complete: one that is
+** cancelled has consumed nothing.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include "transport.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "sched/error.h"
+
+#if !PERI_BY_UV
+#include <sys/socket.h>
+#include <sys/uio.h>
+#endif
+
+/* {== From the kernel ================================================== */
+
+static void stop(peri_transport *c) {
+  if (c->watching) uv_read_stop(&c->uv.stream);
+  c->watching = 0;
+}
+
+static int wake_reader(peri_loop *l, peri_transport *c) {
+  peri_task *t = c->reader;
+  if (!t) return 0;
+  c->reader = NULL;
+  peri_task_wake(l, t);
+  return 1;
+}
+
+/* There is something to read: whoever reads is told. With nobody reading
+** the watch is stopped, or libuv would tell again and again. */
+static void tell(peri_transport *c) {
+  peri_loop *l = c->h.loop;
+  c->readable = 1;
+  if (wake_reader(l, c)) return;
+  if (c->protocol && !c->paused)
+    peri_protocol_ready(l, c);
+  else
+    stop(c);
+}
+
+static peri_transport *transport_of(const void *uv) {
+  return PERI_OF(peri_handle_of(uv), peri_transport, h);
+}
+
+/* Nothing follows: libuv would report the same for ever. */
+static void ended(peri_transport *c, int status) {
+  if (status == UV_EOF)
+    c->eof = 1;
+  else
+    c->read_error = status;
+  stop(c);
+}
+
+#if PERI_BY_UV
+
+/* Bytes arrive when libuv wants, and are appended to those read ahead. */
+
+static void on_alloc(uv_handle_t *uv, size_t hint, uv_buf_t *b) {
+  peri_loop *l = transport_of(uv)->h.loop;
+  (void)hint;
+  char *block = peri_pool_block(l, &peri_io_of(l)->pool);
+  *b = uv_buf_init(block, block ? PERI_BLOCK_SIZE : 0);
+}
+
+static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *b) {
+  peri_transport *c = transport_of(uv);
+  peri_loop *l = c->h.loop;
+  peri_pool *pool = &peri_io_of(l)->pool;
+  if (n > 0 && peri_buf_add(l, pool, &c->in, b->base, (size_t)n))
+    n = UV_ENOMEM;
+  if (b->base) peri_pool_give(l, pool, b->base);
+  if (n < 0) ended(c, (int)n);
+  if (n) tell(c);
+}
+
+int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
+  (void)l;
+  (void)want;
+  if (!c->readable) return UV_EAGAIN;
+  c->readable = 0;
+  return 0;
+}
+
+#else
+
+static void on_alloc(uv_handle_t *uv, size_t hint, uv_buf_t *b) {
+  (void)uv;
+  (void)hint;
+  *b = uv_buf_init(NULL, 0);
+}
+
+/* Always UV_ENOBUFS: see on_alloc. */
+static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *b) {
+  (void)b;
+  if (n) tell(transport_of(uv));
+}
+
+/* Reads into one place or two, uninterrupted: bytes, or a uv status. */
+static ssize_t read_into(peri_transport *c, peri_room *room, int rooms) {
+  struct iovec v[2] = {{room[0].at, room[0].size},
+                       {room[1].at, room[1].size}};
+  ssize_t n;
+  do
+    n = rooms == 1 ? recv(c->fd, room[0].at, room[0].size, 0)
+                   : readv(c->fd, v, 2);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+static int fill_failed(peri_transport *c, int status) {
+  if (status == UV_EAGAIN || status == -EWOULDBLOCK) {
+    c->readable = 0;
+    return UV_EAGAIN;
+  }
+  ended(c, status);
+  return 0;
+}
+
+/* A short read has drained the socket: the next one waits without trying.
+** The watch, being level-triggered, tells of what comes after. */
+int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
+  peri_pool *pool = &peri_io_of(l)->pool;
+  peri_room room[2] = {{0}};
+  if (!c->readable) return UV_EAGAIN;
+  c->asked = 1;
+  int rooms = peri_buf_room(l, pool, &c->in, want, room);
+  if (!rooms) return fill_failed(c, UV_ENOMEM);
+  ssize_t n = read_into(c, room, rooms);
+  if (n < 0) return fill_failed(c, (int)n);
+  if (!n) return fill_failed(c, UV_EOF);
+  if ((size_t)n < room[0].size + room[1].size) c->readable = 0;
+  if (peri_buf_filled(l, pool, &c->in, room, (size_t)n))
+    return fill_failed(c, UV_ENOMEM);
+  return 0;
+}
+
+#endif
+
+int peri_read_watch(peri_transport *c) {
+  if (c->watching) return 0;
+  int status = uv_read_start(&c->uv.stream, on_alloc, on_read);
+  c->watching = !status;
+  return status;
+}
+
+void peri_read_close(peri_loop *l, peri_transport *c) {
+  stop(c);
+  wake_reader(l, c);
+  peri_buf_clear(l, &peri_io_of(l)->pool, &c->in);
+}
+
+/* }===================================================================== */
+
+/* {== What is wanted =================================================== */
+
+enum { SOME, COUNT, EXACT, PEEK, LINE, UNTIL, ALL };
+
+typedef struct want {
+  int what;
+  int keep;     /* the delimiter is part of the result */
+  size_t n;     /* how many bytes; of a line, at most */
+  const char *delim;
+  size_t delim_len;
+} want;
+
+typedef struct found {
+  size_t take; /* bytes consumed */
+  size_t give; /* of these, the result */
+} found;
+
+enum { MORE, FOUND, LIMIT };
+
+static int give(found *f, size_t n) {
+  f->take = f->give = n;
+  return FOUND;
+}
+
+/* The first delimiter in the `n` bytes at `p`, or NULL. */
+static const char *find(const want *w, const char *p, size_t n) {
+  const char *end = p + n, *q;
+  while ((size_t)(end - p) >= w->delim_len &&
+         (q = memchr(p, w->delim[0], (size_t)(end - p))) != NULL) {
+    if ((size_t)(end - q) < w->delim_len) return NULL;
+    if (!memcmp(q, w->delim, w->delim_len)) return q;
+    p = q + 1;
+  }
+  return NULL;
+}
+
+/* Looks at bytes that were not scanned before, and at those that may be
+** the beginning of a delimiter. */
+static int match_until(const want *w, const char *p, size_t n,
+                       size_t *scanned, found *f) {
+  size_t overlap = w->delim_len - 1;
+  size_t from = *scanned > overlap ? *scanned - overlap : 0;
+  const char *q = n > from ? find(w, p + from, n - from) : NULL;
+  *scanned = n;
+  if (!q) return n >= w->n ? LIMIT : MORE;
+  size_t before = (size_t)(q - p);
+  f->take = before + w->delim_len;
+  f->give = w->keep ? f->take : before;
+  return f->take > w->n ? LIMIT : FOUND;
+}
+
+/* Are the `n` bytes at `p` enough? */
+static int match(const want *w, const char *p, size_t n, size_t *scanned,
+                 found *f) {
+  switch (w->what) {
+    case SOME:
+      return n ? give(f, n < w->n ? n : w->n) : MORE;
+    case COUNT:
+      return n && n >= w->n ? give(f, w->n) : MORE;
+    case EXACT:
+    case PEEK:
+      if (n < w->n) return MORE;
+      give(f, w->n);
+      if (w->what == PEEK) f->take = 0;
+      return FOUND;
+    case LINE:
+    case UNTIL:
+      return match_until(w, p, n, scanned, f);
+    default: /* ALL */
+      return MORE;
+  }
+}
+
+/* How many bytes in all it takes, as far as that is known. */
+static size_t needs(const want *w) {
+  switch (w->what) {
+    case COUNT: case EXACT: case PEEK: return w->n;
+    case ALL: return SIZE_MAX / 2;
+    default: return 0;
+  }
+}
+
+/* }===================================================================== */
+
+/* {== Arguments ======================================================== */
+
+/* Which method reads; it and the next format travel in the context of the
+** continuation. */
+enum { FORMATS, LINES, READ_SOME, READ_EXACTLY, READ_UNTIL, READ_PEEK };
+
+typedef struct reading {
+  int kind;
+  int next, count; /* formats: that comes next, and in all */
+} reading;
+
+#define FORMATS_MAX 200
+
+static lua_KContext pack(const reading *r) {
+  return r->kind | r->next << 4 | r->count << 16;
+}
+
+static reading unpack(lua_KContext ctx) {
+  reading r = {(int)ctx & 15, (int)ctx >> 4 & 4095, (int)ctx >> 16};
+  return r;
+}
+
+static const char *const names[] = {"read",         "read",       "read_some",
+                                    "read_exactly", "read_until", "peek"};
+
+static size_t check_size(lua_State *L, int idx) {
+  lua_Integer n = luaL_checkinteger(L, idx);
+  luaL_argcheck(L, n >= 0, idx, "number of bytes expected");
+  return (size_t)n;
+}
+
+static void want_line(want *w, int keep) {
+  w->what = LINE;
+  w->keep = keep;
+  w->delim = "\n";
+  w->delim_len = 1;
+  w->n = PERI_LINE_LIMIT;
+}
+
+/* The format at `idx`, as io's: "l", "L", "a" (also with a "*"), a number
+** of bytes. Raises "bad argument". */
+static void want_format(lua_State *L, int idx, want *w) {
+  if (lua_type(L, idx) == LUA_TNUMBER) {
+    w->what = COUNT;
+    w->n = check_size(L, idx);
+    return;
+  }
+  const char *f = luaL_checkstring(L, idx);
+  if (*f == '*') f++;
+  switch (*f) {
+    case 'l': want_line(w, 0); break;
+    case 'L': want_line(w, 1); break;
+    case 'a': w->what = ALL; break;
+    default: luaL_argerror(L, idx, "invalid format");
+  }
+}
+
+/* The stack of read_until: conn, delimiter, limit, keep. */
+static void want_until(lua_State *L, want *w) {
+  w->what = UNTIL;
+  w->delim = lua_tolstring(L, 2, &w->delim_len);
+  w->n = (size_t)lua_tointeger(L, 3);
+  w->keep = lua_toboolean(L, 4);
+}
+
+static void want_bytes(lua_State *L, want *w, int what) {
+  w->what = what;
+  w->n = lua_isnoneornil(L, 2) ? SIZE_MAX : (size_t)lua_tointeger(L, 2);
+}
+
+static void parse(lua_State *L, const reading *r, want *w) {
+  switch (r->kind) {
+    case FORMATS: case LINES: want_format(L, 2 + r->next, w); break;
+    case READ_SOME: want_bytes(L, w, SOME); break;
+    case READ_EXACTLY: want_bytes(L, w, EXACT); break;
+    case READ_PEEK: want_bytes(L, w, PEEK); break;
+    default: want_until(L, w);
+  }
+}
+
+/* }===================================================================== */
+
+/* {== Reading ========================================================== */
+
+static int read_k(lua_State *L, int status, lua_KContext ctx);
+
+static int read_abort(peri_loop *l, peri_task *t, int why) {
+  peri_transport *c = t->on;
+  (void)l;
+  (void)why;
+  c->reader = NULL;
+  c->reading = 0;
+  return 1;
+}
+
+static const peri_wait waiting = {"read", read_abort, read_k};
+
+static int failed(lua_State *L, const peri_transport *c, int status,
+                  const reading *r) {
+  const char *name = names[r->kind];
+  if (r->kind != LINES) return peri_transport_fail(L, c, status, name);
+  return peri_status_raise(L, status, "%s",
+                           peri_transport_what(L, c, name));
+}
+
+/* Pushes the next result and moves the cursor behind it. */
+static void push_found(lua_State *L, peri_transport *c, const char *p,
+                       const found *f) {
+  lua_pushlstring(L, p, f->give);
+  c->cursor += f->take;
+  c->scanned = 0;
+}
+
+static int commit(peri_transport *c, int n) {
+  peri_loop *l = c->h.loop;
+  if (c->cursor)
+    peri_buf_take(l, &peri_io_of(l)->pool, &c->in, c->cursor);
+  c->cursor = 0;
+  return n;
+}
+
+/* The stream ended with `n` bytes where more are wanted. Returns how many
+** values were pushed; nil is the last one there is. */
+static int at_end(lua_State *L, peri_transport *c, const reading *r,
+                  const want *w, size_t n) {
+  const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
+  int partial = w->what == EXACT || (w->what == UNTIL && n);
+  if (!partial && !n && (w->what != ALL || r->kind == LINES)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (partial) failed(L, c, UV_EOF, r);
+  found f = {w->what == PEEK ? 0 : n, n};
+  push_found(L, c, p, &f);
+  return partial ? 4 : 1;
+}
+
+/* Takes what there is: returns how many results to return, or 0 if more
+** bytes are needed; `w` says what for. */
+static int attempt(lua_State *L, peri_transport *c, reading *r, want *w) {
+  for (; r->next < r->count; r->next++) {
+    found f = {0, 0};
+    parse(L, r, w);
+    size_t n = c->in.len - c->cursor;
+    const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
+    int what = match(w, p, n, &c->scanned, &f);
+    if (what == LIMIT) return failed(L, c, PERI_ELIMIT, r);
+    if (what == MORE) {
+      if (c->read_error) return failed(L, c, c->read_error, r);
+      if (!c->eof) return 0;
+      int pushed = at_end(L, c, r, w, n);
+      if (pushed > 1) return commit(c, pushed);
+      if (lua_isnil(L, -1)) return commit(c, r->next + 1);
+      continue;
+    }
+    push_found(L, c, p, &f);
+  }
+  return commit(c, r->count);
+}
+
+/* A task that was woken may be cancelled by now: then `t` is NULL. */
+static int wait(lua_State *L, peri_loop *l, peri_transport *c, peri_task *t,
+                const reading *r) {
+  if (!t) t = peri_wait_enter(L, l);
+  int status = peri_read_watch(c);
+  if (status) return failed(L, c, status, r);
+  c->reader = t;
+  c->reading = 1;
+  return peri_task_park(L, l, &waiting, c, pack(r));
+}
+
+/* With nothing there it is no use to look, but for reads of 0 bytes. */
+static int is_empty(const peri_transport *c, const reading *r) {
+  return !c->in.len && !c->in.lost && !c->eof && !c->read_error &&
+         r->kind != READ_EXACTLY && r->kind != READ_PEEK;
+}
+
+/* Stack: conn, arguments, results so far. `t` has just entered the wait, or
+** is NULL. */
+static int go(lua_State *L, peri_transport *c, peri_task *t, reading r) {
+  peri_loop *l = peri_loop_of(L, c);
+  want w;
+  if (!c) return failed(L, c, PERI_ECLOSED, &r);
+  c->reading = 0;
+  if (is_empty(c, &r) && peri_read_fill(l, c, 0))
+    return wait(L, l, c, t, &r);
+  for (;;) {
+    if (c->in.lost) ended(c, UV_ENOMEM);
+    int n = attempt(L, c, &r, &w);
+    if (n) return n;
+    size_t all = needs(&w);
+    if (all) all += c->cursor;
+    if (peri_read_fill(l, c, all)) return wait(L, l, c, t, &r);
+  }
+}
+
+static int read_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return go(L, peri_box_at(L, 1), NULL, unpack(ctx));
+}
+
+static int begin(lua_State *L, peri_transport *c, int kind, int count) {
+  peri_loop *l = peri_loop_of(L, c);
+  reading r = {kind, 0, count};
+  if (c && c->reading)
+    return peri_error_raise(L, "EBUSY",
+                            "another task is reading from this transport");
+  if (c && c->protocol)
+    return peri_error_raise(L, "EBUSY",
+                            "a protocol reads from this transport; "
+                            "conn:protocol(nil) gives reading back");
+  peri_task *t = peri_wait_enter(L, l);
+  if (c) c->cursor = c->scanned = 0;
+  return peri_transport_done(L, l, go(L, c, t, r));
+}
+
+/* }===================================================================== */
+
+/* {== Lua side ========================================================= */
+
+/*
+** conn:read(format...) -> a value for each. "l" (the default) a line without
+** its end, "L" with it, "a" everything up to the end, a number that many
+** bytes, fewer only at the end. nil at the end ("" for "a"), and no values
+** after that. Or nil, message, code; "ELIMIT" for a line of over 64 KiB. A
+** read that fails or is cancelled consumes nothing. Waits.
+*/
+static int conn_read(lua_State *L) {
+  peri_transport *c = peri_transport_check(L);
+  want w;
+  int count = lua_gettop(L) - 1;
+  if (!count) {
+    lua_pushliteral(L, "l");
+    count = 1;
+  }
+  luaL_argcheck(L, count <= FORMATS_MAX, FORMATS_MAX + 2,
+                "too many formats");
+  for (int i = 0; i < count; i++) want_format(L, 2 + i, &w);
+  if (count > 4) peri_error_room(L, count + LUA_MINSTACK);
+  return begin(L, c, FORMATS, count);
+}
+
+/* conn:read_some([max]) -> what is there, at least a byte, at most `max`
+** bytes; nil at the end; or nil, message, code. Waits. */
+static int conn_read_some(lua_State *L) {
+  peri_transport *c = peri_transport_check(L);
+  if (!lua_isnoneornil(L, 2))
+    luaL_argcheck(L, check_size(L, 2) > 0, 2, "more than 0 bytes expected");
+  return begin(L, c, READ_SOME, 1);
+}
+
+/* conn:read_exactly(n) -> n bytes; or nil, message, "EOF", the fewer bytes
+** that came before the end; or nil, message, code. Waits. */
+static int conn_read_exactly(lua_State *L) {
+  peri_transport *c = peri_transport_check(L);
+  lua_settop(L, 2);
+  check_size(L, 2);
+  return begin(L, c, READ_EXACTLY, 1);
+}
+
+/* conn:peek(n) -> the next n bytes, fewer only at the end, nil if there are
+** none; or nil, message, code. Consumes nothing. Waits. */
+static int conn_peek(lua_State *L) {
+  peri_transport *c = peri_transport_check(L);
+  lua_settop(L, 2);
+  check_size(L, 2);
+  return begin(L, c, READ_PEEK, 1);
+}
+
+/* Replaces the options at 3 by limit and keep, at 3 and 4. */
+static void until_options(lua_State *L) {
+  lua_Integer limit = PERI_LINE_LIMIT;
+  int keep = 0;
+  if (!lua_isnoneornil(L, 3)) {
+    luaL_checktype(L, 3, LUA_TTABLE);
+    if (lua_getfield(L, 3, "limit") != LUA_TNIL) {
+      int good;
+      limit = lua_tointegerx(L, -1, &good);
+      luaL_argcheck(L, good && limit > 0, 3,
+                    "field 'limit' must be a number of bytes");
+    }
+    lua_getfield(L, 3, "keep");
+    keep = lua_toboolean(L, -1);
+  }
+  lua_settop(L, 2);
+  lua_pushinteger(L, limit);
+  lua_pushboolean(L, keep);
+}
+
+/*
+** conn:read_until(delimiter [, {limit = 65536, keep = false}]) -> the bytes
+** before the delimiter, which is taken as well and is part of the result
+** with `keep`. `limit` counts up to the delimiter's end; beyond it: nil,
+** message, "ELIMIT". At the end nil, or nil, message, "EOF", the bytes that
+** were left. Waits.
+*/
+static int conn_read_until(lua_State *L) {
+  peri_transport *c = peri_transport_check(L);
+  size_t n;
+  luaL_checklstring(L, 2, &n);
+  luaL_argcheck(L, n > 0, 2, "empty delimiter");
+  until_options(L);
+  return begin(L, c, READ_UNTIL, 1);
+}
+
+/* The iterator: upvalues are loop, conn, format. */
+static int next_line(lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_pushvalue(L, lua_upvalueindex(3));
+  return begin(L, peri_box_at(L, 1), LINES, 1);
+}
+
+/* conn:lines([format = "l"]) -> an iterator that reads with this format
+** until the end, and raises where read would fail. The iterator waits. */
+static int conn_lines(lua_State *L) {
+  want w;
+  peri_transport_check(L);
+  lua_settop(L, 2);
+  if (lua_isnil(L, 2)) {
+    lua_pushliteral(L, "l");
+    lua_replace(L, 2);
+  }
+  want_format(L, 2, &w);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_pushcclosure(L, next_line, 3);
+  return 1;
+}
+
+const luaL_Reg peri_read_methods[] = {
+  {"read", conn_read}, {"lines", conn_lines}, {"read_some", conn_read_some},
+  {"read_exactly", conn_read_exactly}, {"read_until", conn_read_until},
+  {"peek", conn_peek}, {NULL, NULL}};
+
+/* }===================================================================== */

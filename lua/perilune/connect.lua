@@ -1,0 +1,67 @@
+--- What connecting and listening have in common: checks of arguments.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "perilune.check"
+
+local connect = {}
+
+local function is_seconds(v)
+  return type(v) == "number" and v == v
+end
+
+local function is_limit(v)
+  return is_seconds(v) and v >= 0
+end
+
+local function is_boolean(v)
+  return type(v) == "boolean"
+end
+
+local function is_count(v)
+  return math.type(v) == "integer" and v > 0 and v < 32768
+end
+
+local function is_factory(v)
+  return check.callable(v)
+end
+
+local function is_protocol(v)
+  return type(v) == "table" or check.callable(v)
+end
+
+-- What an option may be, and how messages say it.
+local KINDS = {
+  timeout = { is_seconds, "a number of seconds" },
+  linger = { is_limit, "a number of seconds, not negative" },
+  nodelay = { is_boolean, "a boolean" },
+  reuseport = { is_boolean, "a boolean" },
+  backlog = { is_count, "an integer from 1 to 32767" },
+  protocol = { is_protocol, "a table, or a function that makes one" },
+  factory = { is_factory, "a function that makes one" },
+}
+
+--- Raises "bad argument" at the caller of the public function unless `opts` is
+-- nil or a table of options that exist.
+-- @param opts what was given
+-- @param arg its number
+-- @param fname name of the public function
+-- @param known set of options: name -> kind, a key of the table above
+function connect.check_options(opts, arg, fname, known)
+  if opts == nil then
+    return
+  elseif type(opts) ~= "table" then
+    check.fail(arg, fname, "table expected, got " .. check.typename(opts), 1)
+  end
+  for name, value in pairs(opts) do
+    local kind = KINDS[known[name]]
+    if not kind then
+      check.fail(arg, fname, ("unknown option '%s'"):format(tostring(name)), 1)
+    elseif not kind[1](value) then
+      local text = ("option '%s' must be %s"):format(name, kind[2])
+      check.fail(arg, fname, text, 1)
+    end
+  end
+end
+
+return connect

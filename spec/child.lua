@@ -1,0 +1,112 @@
+--- Programs that run beside a spec: talked to, signalled, waited for.
+--
+--   local child <close> = Child.start "examples/echo.lua 0"
+--   local line = child:line()
+--   child:signal "INT"
+--   local rest, status = child:finish()
+--
+-- Order comes from the lines a child prints: whoever has read its "ready"
+-- knows that it is.
+--
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+
+local PATIENCE = 20 -- seconds after which a child is killed
+
+local Child = {}
+Child.__index = Child
+
+local function interpreter()
+  local i = -1
+  while arg and arg[i - 1] do
+    i = i - 1
+  end
+  return arg and arg[i] or "lua5.4"
+end
+
+-- Sanitizers that this interpreter was started with; a shell shall not be.
+local function preload()
+  local found, list = {}, {}
+  local maps = io.open "/proc/self/maps"
+  for line in maps and maps:lines() or function() end do
+    local path = line:match "(/%S*lib[au]b?san%S*)$"
+    if path and not found[path] then
+      found[path] = true
+      table.insert(list, path:find "libasan" and 1 or #list + 1, path)
+    end
+  end
+  if maps then
+    maps:close()
+  end
+  return #list > 0 and ('LD_PRELOAD="%s"'):format(table.concat(list, " ")) or ""
+end
+
+--- A child's own children would miss the sanitizers' libraries.
+Child.sanitized = preload() ~= ""
+
+-- A spec may itself run with SIGINT ignored, as behind a shell's "&"; what it
+-- starts shall not.
+local function default_signals()
+  local known = os.execute "env --default-signal=INT true 2>/dev/null"
+  return known and "--default-signal=INT" or ""
+end
+
+--- Starts a Lua program. Its stderr goes where its stdout goes.
+-- @param words file and arguments, as for a shell
+-- @param before what the shell does that starts it, or nil
+function Child.start(words, before)
+  local command = ("exec timeout -s KILL %d env %s sh -c "
+    .. "'echo $$; %s; exec env %s \"$@\"' sh '%s' %s 2>&1 </dev/null")
+    :format(PATIENCE * helper.slow, default_signals(), before or ":",
+      preload(), interpreter(), words)
+  local pipe = assert(io.popen(command, "r"))
+  local self = setmetatable({ pipe = pipe }, Child)
+  self.pid = assert(math.tointeger(tonumber(pipe:read "l")))
+  return self
+end
+
+--- Starts a program that is given as text.
+function Child.code(code, before)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(code)
+  file:close()
+  local self = Child.start(path, before)
+  self.path = path
+  return self
+end
+
+--- The next line that the child prints; nil at its end.
+function Child:line()
+  return self.pipe:read "l"
+end
+
+--- Sends it a signal, by name.
+function Child:signal(name)
+  assert(os.execute(("kill -%s %d"):format(name, self.pid)))
+end
+
+--- Waits for its end: the rest of what it printed, and its exit status, or
+-- "signal" and the number.
+function Child:finish()
+  local rest = self.pipe:read "a"
+  local _, how, status = self.pipe:close()
+  self.pipe = nil
+  if self.path then
+    os.remove(self.path)
+  end
+  if how == "signal" or status > 128 then
+    return rest, "signal", status > 128 and status - 128 or status
+  end
+  return rest, status
+end
+
+function Child:__close()
+  if self.pipe then
+    os.execute(("kill -KILL %d 2>/dev/null"):format(self.pid))
+    self:finish()
+  end
+end
+
+return Child

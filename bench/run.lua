@@ -1,0 +1,287 @@
+--- Measures the library against its limits; bench/run builds those first.
+--
+-- SPDX-License-Identifier: MIT
+
+local ROUNDS <const> = math.tointeger(os.getenv("BENCH_ROUNDS") or 9)
+local SECONDS <const> = tonumber(os.getenv("BENCH_SECONDS") or 0.4)
+local STARTS <const> = 20 -- of programs, in a round
+
+-- The bars for the memory of one thing are decimal, that of a process is not.
+local KB <const> = 1000
+local MB_IN_KIB <const> = 1024
+
+local lua = os.getenv("BENCH_LUA")
+local peer <const> = "bench/peer"
+
+-- Running programs -----------------------------------------------------------
+
+-- What a command prints; raises if it fails.
+local function output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read("a")
+  if not pipe:close() then error("failed: " .. command, 0) end
+  return text
+end
+
+local function succeeds(command)
+  return (os.execute(command .. " >/dev/null 2>&1"))
+end
+
+local function numbers(text)
+  local list = {}
+  for word in text:gmatch("%S+") do list[#list + 1] = tonumber(word) end
+  return table.unpack(list)
+end
+
+-- Server and client get a processor each, so that neither moves the other.
+local server_pin, client_pin = "", ""
+if succeeds("taskset -c 1 true") then
+  server_pin, client_pin = "taskset -c 0 ", "taskset -c 1 "
+end
+
+-- Figures --------------------------------------------------------------------
+
+-- The smallest of the results of fn, called once a round: what else the machine
+-- does only ever adds.
+local function best(fn)
+  local least = math.huge
+  for _ = 1, ROUNDS do least = math.min(least, fn()) end
+  return least
+end
+
+-- How many times what `other` takes, `fn` does. Both are called in each round,
+-- so that other work on the machine touches both; as it need not touch both
+-- alike, only the quieter half of the rounds counts, of which this is the
+-- median.
+local function ratio(fn, other)
+  local rounds = {}
+  for i = 1, ROUNDS do
+    local took, others = fn(), other()
+    rounds[i] = { all = took + others, ratio = took / others }
+  end
+  table.sort(rounds, function(a, b) return a.all < b.all end)
+  local quiet = {}
+  for i = 1, (ROUNDS + 1) // 2 do quiet[i] = rounds[i].ratio end
+  table.sort(quiet)
+  return quiet[(#quiet + 1) // 2]
+end
+
+local failures = 0
+
+-- Prints a row of the table. `sign` says which side of the bar is good.
+local function row(what, measured, unit, sign, bar)
+  local good = measured <= bar
+  if sign == ">=" then good = measured >= bar end
+  if not good then failures = failures + 1 end
+  local shown = unit == "x" and "%.2f %s" or "%.4g %s"
+  print(("%-46s %11s   %s %-7s %s"):format(what, shown:format(measured, unit),
+    sign, ("%.4g %s"):format(bar, unit), good and "pass" or "FAIL"))
+end
+
+local function skip(what, why)
+  print(("%-46s %11s   %s"):format(what, "not run", why))
+end
+
+-- Tasks ----------------------------------------------------------------------
+
+-- Nanoseconds of CPU time per operation of a workload of ours, and the bytes
+-- by which memory grew for each.
+local function workload(name, n)
+  local line = output(("%s %s %d"):format(peer, name, n))
+  local function field(key)
+    return tonumber(line:match('"' .. key .. '":([%d.]+)'))
+  end
+  return field("cpu") / field("n") * 1e9,
+    (field("hwm_kb") - field("rss0_kb")) * 1024 / field("n")
+end
+
+-- Nanoseconds of CPU time per bare lua_resume and lua_yield, with so many
+-- coroutines in turn.
+local function pair(coroutines)
+  local n <const> = 4000000
+  local script = "print(require('limit').pair(%d, %d))"
+  local command = lua .. ' -e "' .. script .. '"'
+  return tonumber(output(command:format(n, coroutines))) / n * 1e9
+end
+
+local function one_pair()
+  return pair(1)
+end
+
+local function in_pairs(name, n)
+  return ratio(function() return (workload(name, n)) end, one_pair)
+end
+
+local parts = {}
+
+function parts.switch()
+  print(("(a bare resume and yield takes %.1f ns, over 1000 coroutines %.1f)")
+    :format(best(one_pair), best(function() return pair(1000) end)))
+  row("switch, 1000 tasks", in_pairs("switch1000", 4000000), "x", "<=", 2)
+end
+
+function parts.spawn()
+  row("spawn and await a trivial task", in_pairs("spawn", 1000000),
+    "x", "<=", 5.5)
+end
+
+function parts.future()
+  row("future round trip between two tasks", in_pairs("future", 500000),
+    "x", "<=", 11)
+end
+
+function parts.timeout()
+  row("timeout around what completes at once", in_pairs("timeouts", 2000000),
+    "x", "<=", 2.5)
+end
+
+function parts.cancel()
+  row("cancel one of 100,000 sleepers", in_pairs("cancel", 100000),
+    "x", "<=", 18)
+end
+
+function parts.allocations()
+  local bars = { spawn = 1 } -- the task itself; the others allocate nothing
+  local text = output(lua .. " bench/allocations.lua")
+  for name, each in text:gmatch("(%S+)\t(%S+)\n") do
+    row("allocations, " .. name, tonumber(each), "", "<=", bars[name] or 0)
+  end
+end
+
+-- Servers --------------------------------------------------------------------
+
+local next_port = 20000 + os.time() % 10000
+
+-- Starts a server of its own command line, which is given a port, and waits
+-- until it says that it is ready.
+local function start(command)
+  next_port = next_port + 1
+  local line = "echo $$; exec %s%s %d"
+  local pipe = assert(io.popen(line:format(server_pin, command, next_port)))
+  local server = { port = next_port, pid = math.tointeger(pipe:read("n")) }
+  pipe:read("l")
+  if pipe:read("l") ~= "READY" then
+    error("did not start: " .. command, 0)
+  end
+  return setmetatable(server, { __close = function()
+    os.execute("kill -9 " .. server.pid)
+    pipe:close()
+  end })
+end
+
+local function client(server, mode, size, connections, seconds)
+  local line = "%sbuild/bench/client %s %d %d %d %g %d"
+  return numbers(output(line:format(client_pin, mode, server.port, size,
+    connections, seconds, server.pid)))
+end
+
+-- Seconds of the server's CPU time per message.
+local function load(command, mode, size, connections)
+  local server <close> = start(command)
+  local n, _, cpu = client(server, mode, size, connections, SECONDS)
+  return cpu / n
+end
+
+-- How much cheaper a message is for `ours` than for `theirs`.
+local function versus(ours, theirs, ...)
+  local how = table.pack(...)
+  return ratio(function() return load(theirs, table.unpack(how)) end,
+    function() return load(ours, table.unpack(how)) end)
+end
+
+local plain <const> = "build/bench/server"
+local tasks <const> = peer .. " serve_echo_task"
+
+local function can_serve(what)
+  if io.open("build/bench/client") then return true end
+  skip(what, "the load generator is for Linux")
+end
+
+local function echo(size, connections, bar)
+  local what = ("TCP echo, %d B, %d connections"):format(size, connections)
+  row(what, versus(tasks, plain, "echo", size, connections), "x", ">=", bar)
+end
+
+function parts.echo()
+  if not can_serve("TCP echo") then return end
+  for _, connections in ipairs { 100, 1000 } do
+    echo(64, connections, 0.90)
+    echo(1024, connections, 0.90)
+  end
+  echo(16384, 100, 0.75)
+  echo(65536, 100, 0.70)
+end
+
+function parts.lines()
+  local what = "answered lines, 50 connections, to asyncio"
+  local python = os.getenv("BENCH_PYTHON") or "python3"
+  if not can_serve(what) then return end
+  if not succeeds(python .. " -c 'import asyncio'") then
+    return skip(what, "there is no python3")
+  end
+  local theirs = python .. " bench/lines.py"
+  local ours = peer .. " serve_line_task"
+  row(what, versus(ours, theirs, "line", 32, 50), "x", ">=", 12)
+end
+
+function parts.churn()
+  if not can_serve("connect, echo, close") then return end
+  row("connect, echo, close", versus(tasks, plain, "churn", 64, 64),
+    "x", ">=", 0.90)
+end
+
+function parts.memory()
+  local sleeping = best(function()
+    return select(2, workload("sleepers", 100000))
+  end)
+  row("memory of a sleeping task", sleeping / KB, "KB", "<=", 1.4)
+  if not can_serve("memory of an idle connection") then return end
+
+  -- Of the descriptors allowed some are in use.
+  local allowed = tonumber(output("ulimit -n")) or math.huge
+  local connections = math.tointeger(math.min(9500, allowed - 100))
+  local idle = best(function()
+    local server <close> = start(tasks)
+    client(server, "echo", 64, 10, 0.1) -- what comes once is not counted
+    return client(server, "idle", 64, connections, 0)
+  end)
+  local what = ("memory of an idle connection, of %d"):format(connections)
+  row(what, idle / KB, "KB", "<=", 2.5)
+end
+
+function parts.startup()
+  local script = "require('perilune').run(function() end)"
+  local line = 'build/bench/startup %d %s -e "%s"'
+  local memory = 0
+  local wall = best(function()
+    local took, peak = numbers(output(line:format(STARTS, lua, script)))
+    memory = math.max(memory, peak)
+    return took
+  end)
+  row("start-up: require and an empty run", wall, "ms", "<=", 3.5)
+  row("start-up: peak memory", memory / MB_IN_KIB, "MB", "<=", 3.5)
+end
+
+-- ----------------------------------------------------------------------------
+
+local order = { "switch", "spawn", "future", "timeout", "cancel",
+  "allocations", "echo", "lines", "churn", "memory", "startup" }
+
+local wanted = #arg > 0 and arg or order
+for _, name in ipairs(wanted) do
+  if not parts[name] then
+    io.stderr:write("bench/run: no such part: ", name, "; there are ",
+      table.concat(order, " "), "\n")
+    os.exit(2)
+  end
+end
+
+print(("%-46s %11s   %s"):format("what", "measured", "bar"))
+for _, name in ipairs(wanted) do
+  local good, err = pcall(parts[name])
+  if not good then
+    failures = failures + 1
+    print(("%-46s %11s   %s"):format(name, "FAIL", err))
+  end
+end
+os.exit(failures == 0 and 0 or 1)

@@ -26,6 +26,7 @@ local PUBLIC = {
   ["tree"] = { tree = "aio." },
   ["tcp"] = { tcp = "aio.tcp." },
   ["unix"] = { unix = "aio.unix." },
+  ["udp"] = { udp = "aio.udp." },
   ["serve"] = { serve = "server:" },
   ["testing"] = { testing = "testing.", Clock = "clock:" },
 }
@@ -36,7 +37,7 @@ local PREFIXES = {
   { "aio%.", "aio." }, { "context%.", "aio.context." },
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "var:" }, { "loop:" }, { "conn:" },
-  { "server:" }, { "remote:" },
+  { "server:" }, { "udp:" }, { "remote:" },
 }
 
 -- Files ------------------------------------------------------------------------

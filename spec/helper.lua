@@ -372,6 +372,11 @@ local function preload()
     .. "' ASAN_OPTIONS=detect_leaks=0 "
 end
 
+--- How a shell starts this interpreter, sanitizers and all.
+function helper.interpreter()
+  return ("%s'%s'"):format(preload(), interpreter())
+end
+
 local function read_all(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read "a"

@@ -1,7 +1,7 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, dns, signals; and what a run needs for its end:
+** Lua side: core.tcp, unix, udp, dns, signals; and what a run needs for its end:
 ** lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
@@ -18,6 +18,7 @@
 #include "signal.h"
 #include "tcp.h"
 #include "transport.h"
+#include "udp.h"
 
 #define ROUNDS 100 /* turns in which everything that is closing is closed */
 
@@ -88,6 +89,7 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   luaL_setfuncs(L, functions, 1);
   peri_tcp_open(L, l);
   peri_pipe_open(L, l);
+  peri_udp_open(L, l);
   peri_dns_open(L, l);
   peri_signal_open(L, l);
 }

@@ -35,11 +35,31 @@ local KINDS = {
   timeout = { is_seconds, "a number of seconds" },
   linger = { is_limit, "a number of seconds, not negative" },
   nodelay = { is_boolean, "a boolean" },
+  reuseaddr = { is_boolean, "a boolean" },
   reuseport = { is_boolean, "a boolean" },
   backlog = { is_count, "an integer from 1 to 32767" },
   protocol = { is_protocol, "a table, or a function that makes one" },
   factory = { is_factory, "a function that makes one" },
 }
+
+--- Raises "bad argument" at the caller of the public function unless `host` can
+-- be one and `port` is a port number.
+-- @return the port as an integer
+function connect.check_address(host, port, fname)
+  if type(host) ~= "string" then
+    check.fail(1, fname, "string expected, got " .. check.typename(host), 1)
+  elseif host == "" or host:find("\0", 1, true) then
+    check.fail(1, fname, "host name or address expected", 1)
+  end
+  local n = math.tointeger(port)
+  if not n then
+    local got = check.typename(port)
+    check.fail(2, fname, "port number expected, got " .. got, 1)
+  elseif n < 0 or n > 65535 then
+    check.fail(2, fname, "port from 0 to 65535 expected", 1)
+  end
+  return n
+end
 
 --- Raises "bad argument" at the caller of the public function unless `opts` is
 -- nil or a table of options that exist.

@@ -63,6 +63,9 @@ if core.tcp then
   later.tcp = "tcp"
   later.unix = "unix"
 end
+if core.udp then
+  later.udp = "udp"
+end
 
 local function load(_, name)
   if not later[name] then return nil end

@@ -2,7 +2,6 @@
 --
 -- SPDX-License-Identifier: MIT
 
-local check = require "perilune.check"
 local connect = require "perilune.connect"
 local core = require "perilune.core"
 local serve = require "perilune.serve"
@@ -25,22 +24,6 @@ local LISTEN = {
   nodelay = "nodelay",
   protocol = "factory",
 }
-
-local function check_address(host, port, fname)
-  if type(host) ~= "string" then
-    check.fail(1, fname, "string expected, got " .. check.typename(host), 1)
-  elseif host == "" or host:find("\0", 1, true) then
-    check.fail(1, fname, "host name or address expected", 1)
-  end
-  local n = math.tointeger(port)
-  if not n then
-    local got = check.typename(port)
-    check.fail(2, fname, "port number expected, got " .. got, 1)
-  elseif n < 0 or n > 65535 then
-    check.fail(2, fname, "port from 0 to 65535 expected", 1)
-  end
-  return n
-end
 
 -- Several addresses -----------------------------------------------------------
 
@@ -170,7 +153,7 @@ end
 --   makes one
 -- @return transport; or nil, message, code
 function tcp.connect(host, port, opts)
-  local n = check_address(host, port, "connect")
+  local n = connect.check_address(host, port, "connect")
   connect.check_options(opts, 3, "connect", CONNECT)
   if core.tcp.is_address(host) then
     return core.tcp.connect(host, n, opts)
@@ -204,7 +187,7 @@ local ANY = { "::", "0.0.0.0" } -- the first one takes IPv4 as well
 --   `nodelay`
 -- @return server; or nil, message, code
 function tcp.listen(host, port, opts)
-  local n = check_address(host, port, "listen")
+  local n = connect.check_address(host, port, "listen")
   connect.check_options(opts, 3, "listen", LISTEN)
   if host == "*" then
     return listen_first(ANY, n, opts)

@@ -41,6 +41,7 @@ local OBJECTS = {
   ["perilune.var"] = { "var:" },
   ["perilune.tcp"] = { "conn:" },
   ["perilune.unix"] = { "conn:" },
+  ["perilune.udp"] = { "udp:" },
   ["perilune.tcp.server"] = { "server:" },
   ["perilune.unix.server"] = { "server:" },
 }

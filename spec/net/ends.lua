@@ -49,6 +49,15 @@ function ends.parked(fn, ...)
   return task
 end
 
+--- Returns in the turn in which a parked task has been woken, before it runs.
+-- @return the task
+function ends.woken(task)
+  while task:info().state == "waiting" do
+    aio.yield()
+  end
+  return task
+end
+
 --- Fills the way from `a` to its peer until a write would wait.
 -- @return how many bytes that took
 function ends.fill(a)

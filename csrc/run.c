@@ -181,12 +181,14 @@ static int run_kill(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   run *r = check_run(L);
   lua_Integer killed = 0;
+  l->poller->drive(l, 1); /* handlers may write to peers that have gone */
   for (uint32_t i = 1; i <= l->slots; i++) {
     peri_task *t = push_member(L, l, r, i);
     if (t && peri_task_kill(L, l, t)) killed++;
     lua_settop(L, 1);
   }
   peri_loop_flush(l, L);
+  l->poller->drive(l, 0);
   lua_pushinteger(L, killed);
   return 1;
 }
@@ -381,7 +383,8 @@ static const luaL_Reg of_run[] = {
 
 static const luaL_Reg functions[] = {
   {"run_open", run_open}, {"grace", set_grace},
-  {"at_exit", at_exit}, {"debug", set_debug}, {"library", set_library}, {"enter", enter}, {"idle", idle}, {"poll", poll_next},
+  {"at_exit", at_exit}, {"debug", set_debug}, {"library", set_library},
+  {"enter", enter}, {"idle", idle}, {"poll", poll_next},
   {"manual", manual}, {"advance", advance}, {"shuffle", shuffle},
   {"now", loop_time}, {NULL, NULL}};
 

@@ -355,23 +355,30 @@ static int conn_write(lua_State *L) {
 /* {== flush, shutdown ================================================== */
 
 static int flush_k(lua_State *L, int status, lua_KContext target);
+static int shut_k(lua_State *L, int status, lua_KContext target);
 
 static const peri_wait flushing = {"flush", flush_abort, flush_k};
+static const peri_wait draining = {"shutdown", flush_abort, shut_k};
 
 /* Waits until `target` bytes are sent, counted modulo. */
-static int flush_to(lua_State *L, peri_loop *l, peri_transport *c,
-                    lua_KContext target) {
+static int sent_to(lua_State *L, peri_loop *l, peri_transport *c,
+                   lua_KContext target, const peri_wait *w) {
   int status = c ? c->write_error : PERI_ECLOSED;
-  if (status) return peri_transport_fail(L, c, status, "flush");
+  if (status) return peri_transport_fail(L, c, status, w->name);
   if ((lua_KContext)(c->sent - (size_t)target) >= 0) return self(L);
   peri_task *t = peri_wait_enter(L, l); /* it may be cancelled by now */
   peri_waitlist_add(&c->flushers, &t->run);
-  return peri_task_park(L, l, &flushing, c, target);
+  return peri_task_park(L, l, w, c, target);
 }
 
 static int flush_k(lua_State *L, int status, lua_KContext target) {
   (void)status;
-  return flush_to(L, PERI_LOOP(L), peri_box_at(L, 1), target);
+  return sent_to(L, PERI_LOOP(L), peri_box_at(L, 1), target, &flushing);
+}
+
+static int shut_k(lua_State *L, int status, lua_KContext target) {
+  (void)status;
+  return sent_to(L, PERI_LOOP(L), peri_box_at(L, 1), target, &draining);
 }
 
 static lua_KContext all_of(const peri_transport *c) {
@@ -385,7 +392,7 @@ static int conn_flush(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   peri_wait_enter(L, l);
   if (c) peri_write_flush(l, c);
-  return peri_task_done(L, l, flush_to(L, l, c, all_of(c)));
+  return peri_task_done(L, l, sent_to(L, l, c, all_of(c), &flushing));
 }
 
 /* Nothing is written from now on; what was goes out first. */
@@ -408,7 +415,7 @@ static int shutdown_k(lua_State *L, int status, lua_KContext ctx) {
     shut(l, c);
     grant(l, c); /* those behind learn that it is over */
   }
-  return flush_to(L, l, c, all_of(c));
+  return sent_to(L, l, c, all_of(c), &draining);
 }
 
 static const peri_wait shutting = {"shutdown", write_abort, shutdown_k};
@@ -425,7 +432,7 @@ static int conn_shutdown(lua_State *L) {
   if (t && still_must_wait(l, c)) return wait_turn(L, l, c, t, &shutting);
   if (c) shut(l, c);
   if (!t && c && !c->write_error) return self(L);
-  return peri_task_done(L, l, flush_to(L, l, c, all_of(c)));
+  return peri_task_done(L, l, sent_to(L, l, c, all_of(c), &draining));
 }
 
 /* }===================================================================== */

@@ -139,10 +139,12 @@ local TIMED_OUT <const> = "ETIMEDOUT: connection timed out (connect %s:%d)"
 
 -- Lets results through, but for the limit's own, whose message names nobody.
 local function name_limit(host, port, conn, message, code)
-  if conn == nil and code == "ETIMEDOUT" then
+  if conn then
+    return conn
+  elseif code == "ETIMEDOUT" then
     message = TIMED_OUT:format(host, port)
   end
-  return conn, message, code
+  return nil, message, code
 end
 
 --- Connects. Tries all addresses of a name, as RFC 8305 says. Waits.

@@ -26,6 +26,7 @@
 #include "poller.h"
 #include "sched/callback.h"
 #include "sched/error.h"
+#include "sched/hook.h"
 
 #ifndef _WIN32
 
@@ -60,11 +61,9 @@ static void die(int sig) {
   raise(sig); /* comes when the handler returns */
 }
 
-/* Raises in the Lua code that runs; set for a run that is over, nothing. */
-static void on_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lua_sethook(L, NULL, 0, 0);
-  if (!heard.loop || heard.count < INTERRUPTS) return;
+/* Raises in the Lua code that runs; for a run that is over, nothing. */
+static void raise_interrupt(lua_State *L, peri_loop *l) {
+  if (heard.loop != l || heard.count < INTERRUPTS) return;
   peri_error_new(L, "EINTR", "interrupted");
   lua_error(L);
 }
@@ -72,9 +71,8 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
 /* A stock coroutine inside a task is not known here: it is reached only
 ** when it returns to the task. */
 static void interrupt_lua(peri_loop *l) {
-  lua_State *L = l->callback ? l->called : l->top;
-  int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
-  if (L && !heard.telling) lua_sethook(L, on_hook, all, 1);
+  lua_State *L = peri_hook_where(l);
+  if (L && !heard.telling) peri_hook_arm(l, L, raise_interrupt);
 }
 
 static void hear(int sig) {
@@ -105,11 +103,6 @@ static void on_sigint(int sig) {
 
 /* {== In the turn ====================================================== */
 
-/* No hook shall hit what is called now, nor whoever runs later. */
-static void unhook(lua_State *L) {
-  if (L && lua_gethook(L) == on_hook) lua_sethook(L, NULL, 0, 0);
-}
-
 /* Pushes the function to be called, which is kept by the box. */
 static void push_function(peri_loop *l, lua_State *L) {
   peri_push_anchored(l, L, &heard);
@@ -130,7 +123,7 @@ static void call(peri_loop *l, lua_State *L, int n) {
 static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
   unsigned now = heard.generation;
   (void)r;
-  unhook(L);
+  peri_hook_disarm(l, raise_interrupt); /* nothing is to hit what is called */
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   while (heard.loop == l && heard.generation == now &&
          heard.told < heard.count)
@@ -175,8 +168,7 @@ static void uninstall(peri_loop *l) {
   heard.loop = NULL;
   peri_poller_attend(l, NULL);
   peri_link_out(&heard.run.link);
-  unhook(l->top);
-  unhook(l->called);
+  peri_hook_disarm(l, raise_interrupt);
 }
 
 /* A box holds the loop for which the handler is installed, or NULL. */

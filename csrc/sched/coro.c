@@ -14,6 +14,7 @@
 
 #include "context.h"
 #include "error.h"
+#include "hook.h"
 #include "trace.h"
 
 #define GENERATOR "perilune.generator"
@@ -96,6 +97,7 @@ static void leave(lua_State *L, peri_loop *l, generator *g) {
   g->outer = NULL;
   g->busy = 0;
   if (g->relays) l->top = L;
+  peri_hook_left(l, L);
 }
 
 /* Calls coroutine.close with the `n` arguments on top, in the context of the

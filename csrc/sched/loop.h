@@ -53,6 +53,16 @@ typedef struct peri_leaving {
   void (*leave)(peri_loop *l, struct peri_leaving *v);
 } peri_leaving;
 
+typedef void (*peri_hook_fn)(lua_State *L, peri_loop *l);
+
+/* The debug hook, see hook.h; signal handlers look at it and change it. */
+typedef struct peri_hook {
+  lua_State *volatile in;   /* where ours is set, or NULL */
+  volatile peri_hook_fn fn; /* what it is set for */
+  lua_Hook before;          /* what the user has set there */
+  int mask, count;
+} peri_hook;
+
 /* The outside, as the scheduler sees it. No function may raise. */
 struct peri_poller {
   uint64_t (*now)(void); /* a clock that never goes back, nanoseconds */
@@ -158,6 +168,7 @@ struct peri_loop {
   lua_State *called;      /* where the running callback runs */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
+  peri_hook hook;
   const char *library;    /* where our Lua modules are: "@.../perilune/" */
   lua_Alloc alloc;
   void *alloc_ud;

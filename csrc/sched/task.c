@@ -18,6 +18,7 @@
 #include "coro.h"
 #include "error.h"
 #include "hand.h"
+#include "hook.h"
 #include "slot.h"
 #include "trace.h"
 
@@ -146,6 +147,7 @@ void peri_task_finish(peri_loop *l, peri_task *t, int returned) {
   lua_State *idle = returned ? t->co : NULL;
   int state = t->out.phase; /* the body left its verdict there */
   t->out.phase = PERI_RUNNING;
+  peri_hook_left(l, NULL);
   if (!returned) {
     store_death(l, t);
     state = PERI_FAILED;
@@ -287,11 +289,25 @@ int peri_task_is_coroutine(lua_State *co) {
 
 static const peri_wait raw_yield = {"yield", NULL, NULL};
 
+static void raise_hooked(lua_State *L, peri_loop *l) {
+  peri_task_raise(L, l, l->current);
+}
+
+/* A yield has no continuation to raise in, so a hook does that, when the
+** function that yielded returns. */
+static void raise_step(peri_loop *l, peri_runnable *r, lua_State *L) {
+  r->run = task_step;
+  peri_hook_arm(l, PERI_OF(r, peri_task, run)->co, raise_hooked);
+  task_step(l, r, L);
+  peri_hook_disarm(l, raise_hooked);
+}
+
 /* A yield that is no wait of ours is one of the user's: like aio.yield. */
 static void yielded(peri_loop *l, peri_task *t, int nres) {
   if (nres) lua_pop(t->co, nres);
   if (t->out.phase != PERI_RUNNING) return;
   t->wait = &raw_yield;
+  if (t->inner->effective) t->run.run = raise_step;
   peri_loop_ready(l, &t->run);
 }
 
@@ -601,4 +617,5 @@ void peri_task_open(lua_State *L, peri_loop *l) {
   push_closure(L, l, peri_trace_handler, PERI_STASH_HANDLER);
   open_root(L, l);
   peri_slot_open(L, l);
+  peri_hook_open(L, l);
 }

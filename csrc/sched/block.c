@@ -79,7 +79,7 @@ static int push_failure(lua_State *L, const char *code, double limit) {
 
 /* The error object on top gets the reason that the scope was cancelled
 ** with. */
-static void add_reason(lua_State *L, peri_loop *l, const peri_block *b) {
+static void add_reason(lua_State *L, peri_loop *l, peri_block *b) {
   peri_scope_push_cancelled(L, l, &b->scope);
   lua_getfield(L, -1, "reason");
   lua_setfield(L, -3, "reason");
@@ -87,7 +87,7 @@ static void add_reason(lua_State *L, peri_loop *l, const peri_block *b) {
 }
 
 static void push_failure_object(lua_State *L, peri_loop *l,
-                                const char *code, const peri_block *b) {
+                                const char *code, peri_block *b) {
   peri_scope_push_cancelled(L, l, &b->scope);
   lua_getfield(L, -1, "reason");
   lua_remove(L, -2);
@@ -269,8 +269,7 @@ static int shield(lua_State *L) {
   check_place(L, l);
   peri_block *b = take_block(L, l);
   peri_block_open(l, b);
-  b->scope.shield = 1;
-  b->scope.effective = 0;
+  peri_scope_shield(&b->scope);
   set_limit(l, b, s);
   return call_inside(L, l, b, 1);
 }
@@ -331,10 +330,7 @@ static peri_block *scope_new(lua_State *L, peri_loop *l) {
   }
   peri_block_where(L, b);
   peri_block_open(l, b);
-  if (shielded) {
-    b->scope.shield = 1;
-    b->scope.effective = 0;
-  }
+  if (shielded) peri_scope_shield(&b->scope);
   set_limit(l, b, s);
   return b;
 }

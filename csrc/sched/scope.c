@@ -41,7 +41,14 @@ void peri_scope_init(peri_scope *s, peri_scope *parent, int kind) {
   s->cause = PERI_CAUSE_NONE;
   s->shield = s->reason = s->raised = 0;
   s->effective = parent ? parent->effective : 0;
+  s->culprit = s->effective ? parent->culprit : s;
   if (parent) adopt(parent, s);
+}
+
+void peri_scope_shield(peri_scope *s) {
+  s->shield = 1;
+  s->effective = 0;
+  s->culprit = s;
 }
 
 static void forget_reason(peri_loop *l, peri_scope *s) {
@@ -57,9 +64,13 @@ void peri_scope_remove(peri_loop *l, peri_scope *s) {
   leave_parent(s);
 }
 
-void peri_scope_move(peri_scope *s, peri_scope *parent) {
-  leave_parent(s);
-  adopt(parent, s);
+/* What made the subtree effective may be outside of it. */
+void peri_scope_move(peri_scope *top, peri_scope *parent) {
+  leave_parent(top);
+  adopt(parent, top);
+  top->culprit = top;
+  for (peri_scope *s = top; (s = peri_scope_next(top, s, 1));)
+    s->culprit = peri_scope_outer_cancelled(s) ? s->parent->culprit : s;
 }
 
 peri_scope *peri_scope_next(const peri_scope *top, peri_scope *s, int in) {
@@ -81,6 +92,7 @@ void peri_scope_cancel(peri_loop *l, peri_scope *top, int cause) {
     in = !s->effective && (s == top || !s->shield);
     if (!in) continue;
     s->effective = 1;
+    s->culprit = top;
     l->interrupt(l, s);
   }
 }
@@ -89,10 +101,17 @@ int peri_scope_outer_cancelled(const peri_scope *s) {
   return !s->shield && s->parent && s->parent->effective;
 }
 
-const peri_scope *peri_scope_culprit(const peri_scope *s) {
-  const peri_scope *found = s;
-  for (; s; s = s->shield ? NULL : s->parent)
-    if (s->cause) found = s;
+/* One that was cancelled after what is inside of it did not go in there: from
+** culprit to culprit outwards. The way is made shorter for the next one, as
+** all that unwind come by here. */
+const peri_scope *peri_scope_culprit(peri_scope *s) {
+  peri_scope *found = s->culprit;
+  while (peri_scope_outer_cancelled(found)) found = found->parent->culprit;
+  while (s->culprit != found) {
+    peri_scope *next = s->culprit->parent;
+    s->culprit = found;
+    s = next;
+  }
   return found;
 }
 
@@ -106,13 +125,12 @@ void peri_scope_reason(lua_State *L, peri_loop *l, peri_scope *s, int idx) {
   s->reason = 1;
 }
 
-void peri_scope_push_cancelled(lua_State *L, peri_loop *l,
-                               const peri_scope *s) {
-  s = peri_scope_culprit(s);
-  if (!s->reason) {
+void peri_scope_push_cancelled(lua_State *L, peri_loop *l, peri_scope *s) {
+  const peri_scope *culprit = peri_scope_culprit(s);
+  if (!culprit->reason) {
     peri_stash_push(l, L, PERI_STASH_CANCELLED);
     return;
   }
-  lua_rawgetp(l->stash, PERI_STASH_REASONS, s);
+  lua_rawgetp(l->stash, PERI_STASH_REASONS, culprit);
   lua_xmove(l->stash, L, 1);
 }

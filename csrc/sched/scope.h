@@ -30,6 +30,8 @@ struct peri_scope {
   peri_link link;     /* among its siblings */
   peri_scope *parent; /* NULL: nothing outside cancels it */
   peri_link *child;   /* link of the first child; they form a ring */
+  peri_scope *culprit; /* if effective: a cancelled one around it, or itself,
+                          that makes it so */
   unsigned kind : 2;  /* PERI_SCOPE_* */
   unsigned cause : 2; /* why this very scope is cancelled, PERI_CAUSE_* */
   unsigned effective : 1; /* it or one around it (up to a shield) is */
@@ -63,6 +65,9 @@ typedef struct peri_block {
 /* Puts a scope of the given kind under `parent` (or under none). */
 void peri_scope_init(peri_scope *s, peri_scope *parent, int kind);
 
+/* What is outside of `s`, which has just been made, does not count inside. */
+void peri_scope_shield(peri_scope *s);
+
 /* Puts `s`, with all below it, under another parent. */
 void peri_scope_move(peri_scope *s, peri_scope *parent);
 
@@ -76,16 +81,16 @@ void peri_scope_cancel(peri_loop *l, peri_scope *s, int cause);
 /* True if what is outside of `s` is cancelled as seen from `s`. */
 int peri_scope_outer_cancelled(const peri_scope *s);
 
-/* The outermost cancelled scope that makes `s` effectively cancelled. */
-const peri_scope *peri_scope_culprit(const peri_scope *s);
+/* The outermost cancelled scope that makes `s` effectively cancelled, or `s`
+** if none does. */
+const peri_scope *peri_scope_culprit(peri_scope *s);
 
 /* Stores the Cancelled with this reason for `s`; `idx` may be nil or none.
 ** Raises out of memory before anything changed. */
 void peri_scope_reason(lua_State *L, peri_loop *l, peri_scope *s, int idx);
 
 /* Pushes the Cancelled object to be raised inside `s`. */
-void peri_scope_push_cancelled(lua_State *L, peri_loop *l,
-                               const peri_scope *s);
+void peri_scope_push_cancelled(lua_State *L, peri_loop *l, peri_scope *s);
 
 /* Walks the tree below `top`, parents first: the scope after `s`, or NULL.
 ** With `in` zero it does not enter `s`. */

@@ -278,6 +278,15 @@ static void check_leave(lua_State *L, peri_loop *l) {
     peri_trace_check_wait(L, l);
 }
 
+/* An error that is nil looks as if there were none. But where its block ends
+** Lua code closes the variable; where an error unwinds, C does. */
+static int has_nil_error(lua_State *L) {
+  lua_Debug ar;
+  if (!lua_isnil(L, 2) || !lua_getstack(L, 1, &ar)) return 0;
+  lua_getinfo(L, "S", &ar);
+  return *ar.what == 'C';
+}
+
 /* __close(group, err): waits for the children, then for the services, which
 ** are cancelled. Raises the earliest failure. */
 static int group_close(lua_State *L) {
@@ -297,7 +306,7 @@ static int group_close(lua_State *L) {
     lua_replace(L, 2);
     lua_pushboolean(L, 1);
   }
-  if (!lua_isnil(L, 2)) note_body_error(L, l, g);
+  if (!lua_isnil(L, 2) || has_nil_error(L)) note_body_error(L, l, g);
   if (t->inner != &g->block.scope) return leave_inner(L, l, g);
   return leave(L, l, g);
 }

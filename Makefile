@@ -71,6 +71,8 @@ UV_LIBS = $(eval UV_LIBS := $(if $(UV_LIBDIR),-L$(UV_LIBDIR) -luv,$(shell \
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wwrite-strings -Wundef \
   -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla \
   -Wformat=2 -Wimplicit-fallthrough
+# What a table does not name is zero.
+WARNINGS += -Wno-missing-field-initializers
 ifeq ($(WERROR),1)
   WARNINGS += -Werror
 endif

@@ -105,7 +105,15 @@ static int connect_k(lua_State *L, int uv_status, lua_KContext ctx) {
   return 1;
 }
 
-static const peri_wait connecting = {"connect", connect_abort, connect_k};
+/* The connection is closed when its box is collected. */
+static void connect_drop(peri_loop *l, peri_task *t) {
+  peri_connecting *k = t->on;
+  (void)l;
+  peri_request_drop(&k->r);
+}
+
+static const peri_wait connecting = {"connect", connect_abort, connect_k,
+                                     connect_drop};
 
 peri_connecting *peri_connect_prepare(lua_State *L, peri_loop *l,
                                       uv_handle_type type) {

@@ -345,7 +345,14 @@ static int read_abort(peri_loop *l, peri_task *t, int why) {
   return 1;
 }
 
-static const peri_wait waiting = {"read", read_abort, read_k};
+/* It has taken nothing yet: the next one may read. */
+static void read_drop(peri_loop *l, peri_task *t) {
+  peri_transport *c = peri_box_at(peri_task_waits_in(t), 1);
+  (void)l;
+  if (c) c->reading = 0;
+}
+
+static const peri_wait waiting = {"read", read_abort, read_k, read_drop};
 
 static int failed(lua_State *L, const peri_transport *c, int status,
                   const reading *r) {

@@ -322,7 +322,16 @@ static int accept_abort(peri_loop *l, peri_task *t, int why) {
   return 1;
 }
 
-static const peri_wait accepting = {"accept", accept_abort, accept_k};
+/* Who connects is the next one's. */
+static void accept_drop(peri_loop *l, peri_task *t) {
+  peri_server *s = *(peri_server **)lua_touserdata(peri_task_waits_in(t), 1);
+  if (!s) return;
+  s->granted = 0;
+  grant(l, s);
+}
+
+static const peri_wait accepting = {"accept", accept_abort, accept_k,
+                                    accept_drop};
 
 static int failed(lua_State *L, int status, lua_KContext how) {
   if (how == ACCEPT) return peri_status_fail(L, status, "accept");

@@ -15,6 +15,7 @@
 #include "buf.h"
 #include "handle.h"
 #include "sched/context.h"
+#include "sched/hand.h"
 #include "sched/task.h"
 #include "status.h"
 

@@ -279,6 +279,14 @@ static int write_abort(peri_loop *l, peri_task *t, int why) {
   return 1;
 }
 
+/* The turn it got is the next one's. */
+static void write_drop(peri_loop *l, peri_task *t) {
+  peri_transport *c = peri_box_at(peri_task_waits_in(t), 1);
+  if (!c) return;
+  c->granted = 0;
+  grant(l, c);
+}
+
 static int flush_abort(peri_loop *l, peri_task *t, int why) {
   peri_transport *c = t->on;
   (void)l;
@@ -330,7 +338,7 @@ static int write_k(lua_State *L, int status, lua_KContext ctx) {
   return n;
 }
 
-static const peri_wait writing = {"write", write_abort, write_k};
+static const peri_wait writing = {"write", write_abort, write_k, write_drop};
 
 /*
 ** conn:write(...) -> conn, or nil, message, code. Writes strings and
@@ -418,7 +426,8 @@ static int shutdown_k(lua_State *L, int status, lua_KContext ctx) {
   return sent_to(L, l, c, all_of(c), &draining);
 }
 
-static const peri_wait shutting = {"shutdown", write_abort, shutdown_k};
+static const peri_wait shutting = {"shutdown", write_abort, shutdown_k,
+                                   write_drop};
 
 /*
 ** conn:shutdown() -> conn, or nil, message, code. Ends our side of the

@@ -5,14 +5,23 @@
 */
 #include "coro.h"
 #include "error.h"
+#include "hand.h"
 #include "task.h"
 
 #define CLOSE_ROUNDS 100 /* turns that dying tasks get */
 
 /* {== By force ========================================================= */
 
+/* What a wait has brought, and nobody is going to take, goes back. */
+static void drop_wait(peri_loop *l, peri_task *t) {
+  if (t->out.phase == PERI_COMPLETED && t->wait->drop && !peri_task_closed(t))
+    t->wait->drop(l, t);
+}
+
 static int off_the_loop(peri_loop *l, peri_task *t) {
-  if (t->out.phase == PERI_ARMED && !peri_task_leave(l, t, PERI_ABORTED)) return 0;
+  if (t->out.phase == PERI_ARMED && !peri_task_leave(l, t, PERI_ABORTED))
+    return 0;
+  drop_wait(l, t);
   peri_link_out(&t->run.link);
   t->out.phase = PERI_RUNNING;
   return 1;

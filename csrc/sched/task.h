@@ -33,6 +33,13 @@ typedef struct peri_wait {
   /* The rest of the operation, called in the task once it has been woken,
   ** with the stack as it was and the context given to peri_task_park. */
   lua_KFunction k;
+  /*
+  ** The wait was completed, but the task is ended by force before it could
+  ** go on: gives back, in C and without raising, what it was granted. What
+  ** the operation works on is on the stack it waits in, peri_task_waits_in,
+  ** and may be closed by now. NULL: there is nothing to give back.
+  */
+  void (*drop)(peri_loop *l, peri_task *t);
 } peri_wait;
 
 enum { /* phase of a task's wait */

@@ -13,6 +13,7 @@
 ** SPDX-License-Identifier: MIT
 */
 #include "transport.h"
+#include "want.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -166,90 +167,6 @@ void peri_read_close(peri_loop *l, peri_transport *c) {
 
 /* }===================================================================== */
 
-/* {== What is wanted =================================================== */
-
-enum { SOME, COUNT, EXACT, PEEK, LINE, UNTIL, ALL };
-
-typedef struct want {
-  int what;
-  int keep;     /* the delimiter is part of the result */
-  size_t n;     /* how many bytes; of a line, at most */
-  const char *delim;
-  size_t delim_len;
-} want;
-
-typedef struct found {
-  size_t take; /* bytes consumed */
-  size_t give; /* of these, the result */
-} found;
-
-enum { MORE, FOUND, LIMIT };
-
-static int give(found *f, size_t n) {
-  f->take = f->give = n;
-  return FOUND;
-}
-
-/* The first delimiter in the `n` bytes at `p`, or NULL. */
-static const char *find(const want *w, const char *p, size_t n) {
-  const char *end = p + n, *q;
-  while ((size_t)(end - p) >= w->delim_len &&
-         (q = memchr(p, w->delim[0], (size_t)(end - p))) != NULL) {
-    if ((size_t)(end - q) < w->delim_len) return NULL;
-    if (!memcmp(q, w->delim, w->delim_len)) return q;
-    p = q + 1;
-  }
-  return NULL;
-}
-
-/* Looks at bytes that were not scanned before, and at those that may be
-** the beginning of a delimiter. */
-static int match_until(const want *w, const char *p, size_t n,
-                       size_t *scanned, found *f) {
-  size_t overlap = w->delim_len - 1;
-  size_t from = *scanned > overlap ? *scanned - overlap : 0;
-  const char *q = n > from ? find(w, p + from, n - from) : NULL;
-  *scanned = n;
-  if (!q) return n >= w->n ? LIMIT : MORE;
-  size_t before = (size_t)(q - p);
-  f->take = before + w->delim_len;
-  f->give = w->keep ? f->take : before;
-  return f->take > w->n ? LIMIT : FOUND;
-}
-
-/* Are the `n` bytes at `p` enough? */
-static int match(const want *w, const char *p, size_t n, size_t *scanned,
-                 found *f) {
-  switch (w->what) {
-    case SOME:
-      return n ? give(f, n < w->n ? n : w->n) : MORE;
-    case COUNT:
-      return n && n >= w->n ? give(f, w->n) : MORE;
-    case EXACT:
-    case PEEK:
-      if (n < w->n) return MORE;
-      give(f, w->n);
-      if (w->what == PEEK) f->take = 0;
-      return FOUND;
-    case LINE:
-    case UNTIL:
-      return match_until(w, p, n, scanned, f);
-    default: /* ALL */
-      return MORE;
-  }
-}
-
-/* How many bytes in all it takes, as far as that is known. */
-static size_t needs(const want *w) {
-  switch (w->what) {
-    case COUNT: case EXACT: case PEEK: return w->n;
-    case ALL: return SIZE_MAX / 2;
-    default: return 0;
-  }
-}
-
-/* }===================================================================== */
-
 /* {== Arguments ======================================================== */
 
 /* Which method reads; it and the next format travel in the context of the
@@ -259,6 +176,7 @@ enum { FORMATS, LINES, READ_SOME, READ_EXACTLY, READ_UNTIL, READ_PEEK };
 typedef struct reading {
   int kind;
   int next, count; /* formats: that comes next, and in all */
+  int parsed;      /* what is wanted next is known already */
 } reading;
 
 #define FORMATS_MAX 200
@@ -268,7 +186,7 @@ static lua_KContext pack(const reading *r) {
 }
 
 static reading unpack(lua_KContext ctx) {
-  reading r = {(int)ctx & 15, (int)ctx >> 4 & 4095, (int)ctx >> 16};
+  reading r = {(int)ctx & 15, (int)ctx >> 4 & 4095, (int)ctx >> 16, 0};
   return r;
 }
 
@@ -281,8 +199,8 @@ static size_t check_size(lua_State *L, int idx) {
   return (size_t)n;
 }
 
-static void want_line(want *w, int keep) {
-  w->what = LINE;
+static void want_line(peri_want *w, int keep) {
+  w->what = PERI_WANT_LINE;
   w->keep = keep;
   w->delim = "\n";
   w->delim_len = 1;
@@ -291,9 +209,9 @@ static void want_line(want *w, int keep) {
 
 /* The format at `idx`, as io's: "l", "L", "a" (also with a "*"), a number
 ** of bytes. Raises "bad argument". */
-static void want_format(lua_State *L, int idx, want *w) {
+static void want_format(lua_State *L, int idx, peri_want *w) {
   if (lua_type(L, idx) == LUA_TNUMBER) {
-    w->what = COUNT;
+    w->what = PERI_WANT_COUNT;
     w->n = check_size(L, idx);
     return;
   }
@@ -302,30 +220,30 @@ static void want_format(lua_State *L, int idx, want *w) {
   switch (*f) {
     case 'l': want_line(w, 0); break;
     case 'L': want_line(w, 1); break;
-    case 'a': w->what = ALL; break;
+    case 'a': w->what = PERI_WANT_ALL; break;
     default: luaL_argerror(L, idx, "invalid format");
   }
 }
 
 /* The stack of read_until: conn, delimiter, limit, keep. */
-static void want_until(lua_State *L, want *w) {
-  w->what = UNTIL;
+static void want_until(lua_State *L, peri_want *w) {
+  w->what = PERI_WANT_UNTIL;
   w->delim = lua_tolstring(L, 2, &w->delim_len);
   w->n = (size_t)lua_tointeger(L, 3);
   w->keep = lua_toboolean(L, 4);
 }
 
-static void want_bytes(lua_State *L, want *w, int what) {
+static void want_bytes(lua_State *L, peri_want *w, int what) {
   w->what = what;
   w->n = lua_isnoneornil(L, 2) ? SIZE_MAX : (size_t)lua_tointeger(L, 2);
 }
 
-static void parse(lua_State *L, const reading *r, want *w) {
+static void parse(lua_State *L, const reading *r, peri_want *w) {
   switch (r->kind) {
     case FORMATS: case LINES: want_format(L, 2 + r->next, w); break;
-    case READ_SOME: want_bytes(L, w, SOME); break;
-    case READ_EXACTLY: want_bytes(L, w, EXACT); break;
-    case READ_PEEK: want_bytes(L, w, PEEK); break;
+    case READ_SOME: want_bytes(L, w, PERI_WANT_SOME); break;
+    case READ_EXACTLY: want_bytes(L, w, PERI_WANT_EXACT); break;
+    case READ_PEEK: want_bytes(L, w, PERI_WANT_PEEK); break;
     default: want_until(L, w);
   }
 }
@@ -364,7 +282,7 @@ static int failed(lua_State *L, const peri_transport *c, int status,
 
 /* Pushes the next result and moves the cursor behind it. */
 static void push_found(lua_State *L, peri_transport *c, const char *p,
-                       const found *f) {
+                       const peri_found *f) {
   lua_pushlstring(L, p, f->give);
   c->cursor += f->take;
   c->scanned = 0;
@@ -381,30 +299,33 @@ static int commit(peri_transport *c, int n) {
 /* The stream ended with `n` bytes where more are wanted. Returns how many
 ** values were pushed; nil is the last one there is. */
 static int at_end(lua_State *L, peri_transport *c, const reading *r,
-                  const want *w, size_t n) {
+                  const peri_want *w, size_t n) {
   const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
-  int partial = w->what == EXACT || (w->what == UNTIL && n);
-  if (!partial && !n && (w->what != ALL || r->kind == LINES)) {
+  int partial =
+    w->what == PERI_WANT_EXACT || (w->what == PERI_WANT_UNTIL && n);
+  if (!partial && !n && (w->what != PERI_WANT_ALL || r->kind == LINES)) {
     lua_pushnil(L);
     return 1;
   }
   if (partial) failed(L, c, UV_EOF, r);
-  found f = {w->what == PEEK ? 0 : n, n};
+  peri_found f = {w->what == PERI_WANT_PEEK ? 0 : n, n};
   push_found(L, c, p, &f);
   return partial ? 4 : 1;
 }
 
 /* Takes what there is: returns how many results to return, or 0 if more
 ** bytes are needed; `w` says what for. */
-static int attempt(lua_State *L, peri_transport *c, reading *r, want *w) {
+static int attempt(lua_State *L, peri_transport *c, reading *r,
+                   peri_want *w) {
   for (; r->next < r->count; r->next++) {
-    found f = {0, 0};
-    parse(L, r, w);
+    peri_found f = {0, 0};
+    if (!r->parsed) parse(L, r, w);
+    r->parsed = 0;
     size_t n = c->in.len - c->cursor;
     const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
-    int what = match(w, p, n, &c->scanned, &f);
-    if (what == LIMIT) return failed(L, c, PERI_ELIMIT, r);
-    if (what == MORE) {
+    int what = peri_want_match(w, p, n, &c->scanned, &f);
+    if (what == PERI_LIMIT) return failed(L, c, PERI_ELIMIT, r);
+    if (what == PERI_MORE) {
       if (c->read_error) return failed(L, c, c->read_error, r);
       if (!c->eof) return 0;
       int pushed = at_end(L, c, r, w, n);
@@ -436,9 +357,9 @@ static int is_empty(const peri_transport *c, const reading *r) {
 
 /* Stack: conn, arguments, results so far. `t` has just entered the wait, or
 ** is NULL. */
-static int go(lua_State *L, peri_transport *c, peri_task *t, reading r) {
+static int go(lua_State *L, peri_transport *c, peri_task *t, reading r,
+              peri_want w) {
   peri_loop *l = peri_loop_of(L, c);
-  want w;
   if (!c) return failed(L, c, PERI_ECLOSED, &r);
   c->reading = 0;
   if (is_empty(c, &r) && peri_read_fill(l, c, 0))
@@ -447,20 +368,23 @@ static int go(lua_State *L, peri_transport *c, peri_task *t, reading r) {
     if (c->in.lost) ended(c, UV_ENOMEM);
     int n = attempt(L, c, &r, &w);
     if (n) return n;
-    size_t all = needs(&w);
+    size_t all = peri_want_needs(&w);
     if (all) all += c->cursor;
     if (peri_read_fill(l, c, all)) return wait(L, l, c, t, &r);
   }
 }
 
 static int read_k(lua_State *L, int status, lua_KContext ctx) {
+  peri_want none = {0};
   (void)status;
-  return go(L, peri_box_at(L, 1), NULL, unpack(ctx));
+  return go(L, peri_box_at(L, 1), NULL, unpack(ctx), none);
 }
 
-static int begin(lua_State *L, peri_transport *c, int kind, int count) {
+/* Begins to read; `first` is what is wanted first. */
+static int begin(lua_State *L, peri_transport *c, int kind, int count,
+                 const peri_want *first) {
   peri_loop *l = peri_loop_of(L, c);
-  reading r = {kind, 0, count};
+  reading r = {kind, 0, count, 1};
   if (c && c->reading)
     return peri_error_raise(L, "EBUSY",
                             "another task is reading from this transport");
@@ -470,7 +394,15 @@ static int begin(lua_State *L, peri_transport *c, int kind, int count) {
                             "conn:protocol(nil) gives reading back");
   peri_task *t = peri_wait_enter(L, l);
   if (c) c->cursor = c->scanned = 0;
-  return peri_transport_done(L, l, go(L, c, t, r));
+  return peri_transport_done(L, l, go(L, c, t, r, *first));
+}
+
+/* The same for a method that reads one thing, as its arguments say. */
+static int begin_one(lua_State *L, peri_transport *c, int kind) {
+  reading r = {kind, 0, 1, 0};
+  peri_want w = {0};
+  parse(L, &r, &w);
+  return begin(L, c, kind, 1, &w);
 }
 
 /* }===================================================================== */
@@ -486,7 +418,7 @@ static int begin(lua_State *L, peri_transport *c, int kind, int count) {
 */
 static int conn_read(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
-  want w;
+  peri_want w;
   int count = lua_gettop(L) - 1;
   if (!count) {
     lua_pushliteral(L, "l");
@@ -494,9 +426,9 @@ static int conn_read(lua_State *L) {
   }
   luaL_argcheck(L, count <= FORMATS_MAX, FORMATS_MAX + 2,
                 "too many formats");
-  for (int i = 0; i < count; i++) want_format(L, 2 + i, &w);
+  for (int i = count; i > 0; i--) want_format(L, 1 + i, &w);
   if (count > 4) peri_error_room(L, count + LUA_MINSTACK);
-  return begin(L, c, FORMATS, count);
+  return begin(L, c, FORMATS, count, &w);
 }
 
 /* conn:read_some([max]) -> what is there, at least a byte, at most `max`
@@ -505,7 +437,7 @@ static int conn_read_some(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   if (!lua_isnoneornil(L, 2))
     luaL_argcheck(L, check_size(L, 2) > 0, 2, "more than 0 bytes expected");
-  return begin(L, c, READ_SOME, 1);
+  return begin_one(L, c, READ_SOME);
 }
 
 /* conn:read_exactly(n) -> n bytes; or nil, message, "EOF", the fewer bytes
@@ -514,7 +446,7 @@ static int conn_read_exactly(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   lua_settop(L, 2);
   check_size(L, 2);
-  return begin(L, c, READ_EXACTLY, 1);
+  return begin_one(L, c, READ_EXACTLY);
 }
 
 /* conn:peek(n) -> the next n bytes, fewer only at the end, nil if there are
@@ -523,7 +455,7 @@ static int conn_peek(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   lua_settop(L, 2);
   check_size(L, 2);
-  return begin(L, c, READ_PEEK, 1);
+  return begin_one(L, c, READ_PEEK);
 }
 
 /* Replaces the options at 3 by limit and keep, at 3 and 4. */
@@ -559,7 +491,7 @@ static int conn_read_until(lua_State *L) {
   luaL_checklstring(L, 2, &n);
   luaL_argcheck(L, n > 0, 2, "empty delimiter");
   until_options(L);
-  return begin(L, c, READ_UNTIL, 1);
+  return begin_one(L, c, READ_UNTIL);
 }
 
 /* The iterator: upvalues are loop, conn, format. */
@@ -567,13 +499,13 @@ static int next_line(lua_State *L) {
   lua_settop(L, 0);
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_pushvalue(L, lua_upvalueindex(3));
-  return begin(L, peri_box_at(L, 1), LINES, 1);
+  return begin_one(L, peri_box_at(L, 1), LINES);
 }
 
 /* conn:lines([format = "l"]) -> an iterator that reads with this format
 ** until the end, and raises where read would fail. The iterator waits. */
 static int conn_lines(lua_State *L) {
-  want w;
+  peri_want w;
   peri_transport_check(L);
   lua_settop(L, 2);
   if (lua_isnil(L, 2)) {

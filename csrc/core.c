@@ -22,6 +22,7 @@
 #include "sched/group.h"
 #include "sched/inspect.h"
 #include "sched/nopoll.h"
+#include "sched/probe.h"
 #include "sched/trace.h"
 #include "sched/var.h"
 #include "sched/watch.h"
@@ -169,6 +170,7 @@ static void open_all(lua_State *L, peri_loop *l) {
   peri_event_open(L, l);
   peri_watch_open(L, l);
   peri_var_open(L, l);
+  peri_probe_open(L, l);
   peri_run_open(L, l);
 #ifndef PERILUNE_NO_UV
   peri_io_open(L, l);

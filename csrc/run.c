@@ -6,7 +6,7 @@
 ** that needs from C.
 **
 ** Lua side: core.run_open -> run (spawn, join, cancel, close), core.kill,
-** grace, hold, manual clock; methods of the loop.
+** grace, hold; methods of the loop.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -256,39 +256,6 @@ static int poll_next(lua_State *L) {
 
 /* }===================================================================== */
 
-/* {== The clock of tests =============================================== */
-
-/* core.manual(on, autojump): the clock stands still, or runs again. */
-static int manual(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  l->manual = lua_toboolean(L, 1) != 0;
-  l->autojump = l->manual && lua_toboolean(L, 2);
-  if (!l->manual) l->now = l->poller->now();
-  return 0;
-}
-
-/* core.advance(seconds): moves a manual clock. */
-static int advance(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  lua_Number s = luaL_checknumber(L, 1);
-  luaL_argcheck(L, s >= 0, 1, "time does not go back");
-  if (!l->manual)
-    return peri_error_raise(L, "EPERM", "the clock is not a manual one");
-  l->now = peri_loop_after(l, s);
-  return 0;
-}
-
-/* core.shuffle(seed): runs what is ready in a random order; nil: in order. */
-static int shuffle(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  lua_Integer seed = luaL_optinteger(L, 1, 0);
-  l->shuffle = seed != 0;
-  l->seed = (uint32_t)seed;
-  return 0;
-}
-
-/* }===================================================================== */
-
 /* {== The loop object ================================================== */
 
 /* loop:time(), aio.now() -> the loop's clock in seconds, as of this turn: it
@@ -385,7 +352,6 @@ static const luaL_Reg functions[] = {
   {"run_open", run_open}, {"grace", set_grace},
   {"at_exit", at_exit}, {"debug", set_debug}, {"library", set_library},
   {"enter", enter}, {"idle", idle}, {"poll", poll_next},
-  {"manual", manual}, {"advance", advance}, {"shuffle", shuffle},
   {"now", loop_time}, {NULL, NULL}};
 
 void peri_run_open(lua_State *L, peri_loop *l) {

@@ -285,9 +285,12 @@ static int abandon_scope(peri_loop *l, peri_block *b) {
   return 1;
 }
 
+peri_block *peri_block_check(lua_State *L, int idx) {
+  return luaL_checkudata(L, idx, SCOPE);
+}
+
 static peri_block *check_scope(lua_State *L) {
-  peri_block *b = luaL_checkudata(L, 1, SCOPE);
-  return b;
+  return peri_block_check(L, 1);
 }
 
 static double option_limit(lua_State *L, int idx) {

@@ -17,4 +17,7 @@ void peri_block_free_all(peri_loop *l);
 /* Notes in the block which line called the running C function. */
 void peri_block_where(lua_State *L, peri_block *b);
 
+/* The scope at `idx`; raises "bad argument" else. */
+peri_block *peri_block_check(lua_State *L, int idx);
+
 #endif

@@ -272,12 +272,6 @@ static void note_body_error(lua_State *L, peri_loop *l, peri_group *g) {
   peri_scope_cancel(l, &g->block.scope, PERI_CAUSE_CANCEL);
 }
 
-/* Closed by coroutine.close, or where nothing can be suspended. */
-static void check_leave(lua_State *L, peri_loop *l) {
-  if (l->top != L || l->callback || !lua_isyieldable(L))
-    peri_trace_check_wait(L, l);
-}
-
 /* An error that is nil looks as if there were none. But where its block ends
 ** Lua code closes the variable; where an error unwinds, C does. */
 static int has_nil_error(lua_State *L) {
@@ -299,7 +293,9 @@ static int group_close(lua_State *L) {
                             "the group opened at %s is closed by another "
                             "task than the one that opened it",
                             g->block.where);
-  if (g->children.live || g->services.live) check_leave(L, l);
+  /* Closed by coroutine.close, or where nothing can be suspended? */
+  if ((g->children.live || g->services.live) && !peri_wait_plain(L, l))
+    peri_wait_look(L, l);
   lua_settop(L, 2);
   if (t->inner != &g->block.scope && lua_isnil(L, 2)) {
     peri_push_left_open(L, l);

@@ -63,6 +63,7 @@ int64_t peri_loop_wait(const peri_loop *l) {
 }
 
 static void ask_outside(peri_loop *l, int64_t timeout) {
+  if (l->probe) timeout = l->probe->ask(l, timeout);
   l->polling = 1;
   l->poller->poll(l, timeout);
   l->polling = 0;
@@ -134,7 +135,7 @@ static uint32_t random_below(peri_loop *l, uint32_t n) {
   l->seed ^= l->seed << 13;
   l->seed ^= l->seed >> 17;
   l->seed ^= l->seed << 5;
-  return l->seed % n;
+  return (uint32_t)((uint64_t)l->seed * n >> 32);
 }
 
 static void shuffle(peri_loop *l) {
@@ -158,6 +159,7 @@ void peri_loop_flush(peri_loop *l, lua_State *L) {
   leave(l, &l->leaving);
   peri_list_splice(&l->batch, &l->ready);
   if (l->shuffle) shuffle(l);
+  if (l->probe) l->probe->turn(l);
   run_batch(l, L);
   leave(l, &l->rested);
   peri_list_splice(&l->rested, &l->resting);

@@ -20,6 +20,7 @@
 
 typedef struct peri_runnable peri_runnable;
 typedef struct peri_poller peri_poller;
+typedef struct peri_probe peri_probe;
 typedef struct peri_task peri_task;
 typedef struct peri_context peri_context;
 typedef struct peri_owner peri_owner;
@@ -81,6 +82,17 @@ struct peri_poller {
   int (*fd)(peri_loop *l);
   /* Closes what is left and frees the poller; called once, at the end. */
   void (*close)(peri_loop *l);
+};
+
+/* What a test is told of by the scheduler, see probe.c. No function may
+** raise or allocate. */
+struct peri_probe {
+  /* The outside is about to be asked: returns for how long at most. */
+  int64_t (*ask)(peri_loop *l, int64_t timeout);
+  /* The batch of a turn is about to run. */
+  void (*turn)(peri_loop *l);
+  /* `l->current` is about to wait; only while `l->probed`. */
+  void (*enter)(peri_loop *l);
 };
 
 /*
@@ -166,6 +178,7 @@ struct peri_loop {
   uint64_t grace;         /* what a shield without a limit gets */
   uint64_t grace_end;     /* when the running shutdown ends, or 0 */
   lua_State *called;      /* where the running callback runs */
+  peri_probe *probe;      /* a test's, or NULL */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
   peri_hook hook;
@@ -180,6 +193,8 @@ struct peri_loop {
   unsigned passing : 1;   /* an error is passed on, with its traceback */
   unsigned dead : 1;      /* ... and our part of it is over */
   unsigned callback : 1;  /* a callback or a hook runs: no waits */
+  unsigned probed : 1;    /* `probe` is told of waits. Beside `callback`, so
+                             that a look at both is one look. */
   unsigned debug : 1;     /* notes more, and reports leaks */
   unsigned manual : 1;    /* the clock is moved by a test */
   unsigned autojump : 1;  /* ... and jumps to the next timer when idle */

@@ -530,12 +530,17 @@ static void enter_cancelled(lua_State *L, peri_loop *l, peri_task *t) {
   peri_task_requeue(L, l, &cancelled, 0);
 }
 
-peri_task *peri_wait_enter(lua_State *L, peri_loop *l) {
-  peri_task *t = l->current;
+void peri_wait_look(lua_State *L, peri_loop *l) {
   if (l->top != L || l->callback || !lua_isyieldable(L)) {
     peri_trace_check_wait(L, l);
     peri_loop_clock(l);
   }
+  if (l->probed) l->probe->enter(l);
+}
+
+peri_task *peri_wait_enter(lua_State *L, peri_loop *l) {
+  peri_task *t = l->current;
+  if (!peri_wait_plain(L, l)) peri_wait_look(L, l);
   if (t->inner->effective)
     enter_cancelled(L, l, t);
   else

@@ -113,6 +113,14 @@ peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx);
 */
 peri_task *peri_wait_enter(lua_State *L, peri_loop *l);
 
+/* In the ordinary case a wait may begin as it is; else peri_wait_look has to
+** be called: it refuses where waiting is impossible, by not returning, and
+** tells a probe. Both are part of peri_wait_enter. */
+static inline int peri_wait_plain(lua_State *L, const peri_loop *l) {
+  return l->top == L && !(l->callback | l->probed) && lua_isyieldable(L);
+}
+void peri_wait_look(lua_State *L, peri_loop *l);
+
 /*
 ** Parks the running task, which peri_wait_enter returned, and which the
 ** caller has just put where it will be woken from. To be used as

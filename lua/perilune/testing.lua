@@ -1,5 +1,6 @@
 --- For tests of programs that use perilune: a clock that tests move, waiting
--- until nothing happens any more, and the check that nothing is left.
+-- until nothing happens any more, the check that nothing is left, and runs under
+-- many schedules.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -94,12 +95,20 @@ end
 
 -- Running ------------------------------------------------------------------------
 
-local DEADLINE = 10
+local DEADLINE = 10 -- seconds
 
-local function guarded(limit, fn, ...)
-  local results = table.pack(aio.timeout(limit, fn, ...))
-  if results[1] == nil and results[3] == "ETIMEDOUT" then
-    error(("the test did not end within %g s"):format(limit), 0)
+local function too_long(limit)
+  return ("the test did not end within %g s"):format(limit)
+end
+
+local function guarded(limit, fn)
+  local results
+  core.scope(nil, function(scope)
+    local _ <close> = core.probe(scope, limit)
+    results = table.pack(fn())
+  end)
+  if not results then
+    error(too_long(limit), 0)
   end
   return table.unpack(results, 1, results.n)
 end
@@ -107,7 +116,8 @@ end
 --- Runs `fn` as the main task of a run, with a deadline, and fails if a task,
 -- timer, handle or request is left. Waits. Only in the main chunk.
 -- @param fn function
--- @param opts table or nil; `deadline` in seconds (10); else as for `aio.run`
+-- @param opts table or nil; `deadline` in seconds of real time (10), whatever the
+--   clock; else as for `aio.run`
 -- @return what fn returns
 function testing.run(fn, opts)
   if not check.callable(fn) then
@@ -118,6 +128,9 @@ function testing.run(fn, opts)
     run_opts[key] = value
   end
   local limit = run_opts.deadline or DEADLINE
+  if type(limit) ~= "number" or limit ~= limit then
+    check.fail(2, "run", "field 'deadline' must be a number of seconds")
+  end
   run_opts.deadline = nil
   local before = testing.snapshot()
   local results = table.pack(aio.run(run_opts, guarded, limit, fn))
@@ -142,6 +155,214 @@ function testing.it(name, fn, opts)
   return it(name, function()
     testing.run(fn, opts)
   end)
+end
+
+-- Exploring ----------------------------------------------------------------------
+
+local SEEDS, CANCEL_SEEDS = 50, 3
+local BEGINNING = 1000 -- what the clock shows when a run begins, in seconds
+local WHEN = { entry = true, parked = true, woken = true }
+local WHENS = { "entry", "parked", "woken" }
+local CANCEL = { body = { "body" }, task = { "task" }, both = { "body", "task" } }
+
+local EXPLORE = {
+  scenario = "function",
+  invariant = "function",
+  seeds = "number",
+  seed = "number",
+  cancel_seeds = "number",
+  cancel = "string",
+  cancel_at = "number",
+  when = "string",
+  deadline = "number",
+}
+
+local function check_option(name, value)
+  local want = EXPLORE[name]
+  if not want then
+    check.fail(1, "explore", ("unknown option '%s'"):format(tostring(name)), 2)
+  elseif want == "number" and math.type(value) ~= "integer" and name ~= "deadline" then
+    check.fail(1, "explore", ("field '%s' must be a whole number"):format(name), 2)
+  elseif type(value) ~= want and not (want == "function" and check.callable(value)) then
+    check.fail(1, "explore", ("field '%s': %s expected, got %s"):format(name, want, type(value)), 2)
+  end
+end
+
+local function check_explore(opts)
+  if type(opts) ~= "table" then
+    check.fail(1, "explore", "table expected, got " .. check.typename(opts), 1)
+  elseif opts.scenario == nil then
+    check.fail(1, "explore", "field 'scenario' is missing", 1)
+  end
+  for name, value in pairs(opts) do
+    if name ~= "cancel" or value ~= false then
+      check_option(name, value)
+    end
+  end
+  if opts.cancel and not CANCEL[opts.cancel] then
+    check.fail(1, "explore", 'field \'cancel\': "body", "task", "both" or false expected', 1)
+  elseif opts.when and not WHEN[opts.when] then
+    check.fail(1, "explore", 'field \'when\': "entry", "parked" or "woken" expected', 1)
+  end
+end
+
+-- What one has to pass to have this run only.
+local function options_of(run)
+  if not run.cancel_at then
+    return ("seed = %d, cancel = false"):format(run.seed)
+  end
+  return ("seed = %d, cancel = %q, cancel_at = %d, when = %q"):format(run.seed, run.cancel,
+    run.cancel_at, run.when)
+end
+
+local function broken(run, what, cause)
+  local trace = core.traceback(cause)
+  local text = ("%s%s\nrun it alone with %s%s"):format(what, tostring(cause), options_of(run),
+    trace and "\n" .. trace or "")
+  local e = core.error("EINVARIANT", text)
+  e.cause, e.seed, e.cancel = cause, run.seed, run.cancel or false
+  e.cancel_at, e.when = run.cancel_at, run.when
+  error(e, 0)
+end
+
+-- Runs the scenario in a scope of its own, where it is cancelled, and notes
+-- what became of it.
+local function play(opts, run, state, scope)
+  local probe <close> = core.probe(scope, opts.deadline or DEADLINE, run.cancel_at or 0,
+    run.when, run.cancel == "task")
+  local _ <close> = setmetatable({}, {
+    __close = function()
+      run.waits, run.cancelled = probe:waits()
+      run.late = scope:cancelled() == "ETIMEDOUT"
+    end,
+  })
+  run.results = table.pack(opts.scenario(state))
+  run.ok = true
+end
+
+local function names_of_tasks()
+  local names = {}
+  for i, task in ipairs(core.tasks()) do
+    local info = task:info()
+    names[i] = ("\n  task %d%s: %s, waits for %s"):format(info.id,
+      info.name and " (" .. info.name .. ")" or "", info.state, info.waiting_on or "nothing")
+  end
+  return table.concat(names)
+end
+
+-- What has to hold in any case, and then what the caller says.
+local function examine(opts, run, state, before)
+  local left = testing.leaks(before)
+  if left then
+    broken(run, "", left .. names_of_tasks())
+  end
+  local report = run.reports[1]
+  if report then
+    broken(run, report.kind .. ": ", report.err)
+  elseif opts.invariant then
+    local ok, result = pcall(opts.invariant, state, run)
+    if not ok or result == false then
+      broken(run, "", ok and "the invariant does not hold" or result)
+    end
+  end
+end
+
+local function once(opts, run)
+  local state, before = {}, testing.snapshot()
+  core.shuffle(run.seed)
+  local ok, err = pcall(core.scope, nil, function(scope)
+    play(opts, run, state, scope)
+  end)
+  if run.late then
+    broken(run, "", too_long(opts.deadline or DEADLINE))
+  elseif not ok then
+    broken(run, "", err)
+  end
+  testing.settle()
+  core.shuffle(nil)
+  examine(opts, run, state, before)
+end
+
+-- A secondary failure is for the invariant to judge.
+local function listener(run)
+  return function(err, info)
+    local list = info.kind == "secondary" and run.secondary or run.reports
+    list[#list + 1] = { err = err, kind = info.kind }
+  end
+end
+
+-- While it runs nothing is collected, so that no finalizer changes what
+-- happens; afterwards as much as it has made.
+local function alone(opts, run)
+  run.reports, run.secondary, run.ok = {}, {}, false
+  core.manual(true, true, BEGINNING)
+  collectgarbage "stop"
+  local used = collectgarbage "count"
+  local ok, err = pcall(aio.run, { signals = false, on_error = listener(run) }, once, opts, run)
+  core.shuffle(nil)
+  used = collectgarbage "count" - used
+  collectgarbage "restart"
+  collectgarbage("step", math.max(0, used // 1 * 2))
+  if not core.idle() then
+    testing.settle()
+  end
+  if not ok then
+    error(err, 0)
+  end
+  return run
+end
+
+-- Cancels at each wait of a run that was not cancelled.
+local function cancel_each(opts, plain, counts)
+  local first, last = opts.cancel_at or 1, opts.cancel_at or plain.waits
+  for _, whom in ipairs(CANCEL[opts.cancel or "body"]) do
+    for at = first, last do
+      for _, when in ipairs(opts.when and { opts.when } or WHENS) do
+        local run = { seed = plain.seed, cancel = whom, cancel_at = at, when = when }
+        counts.runs = counts.runs + 1
+        counts.points = counts.points + (alone(opts, run).cancelled and 1 or 0)
+      end
+    end
+  end
+end
+
+local function explore(opts)
+  local counts = { seeds = 0, runs = 0, waits = 0, points = 0 }
+  local first = opts.seed or 0
+  local last = opts.seed or (opts.seeds or SEEDS) - 1
+  local cancelled = opts.seed or (opts.cancel_seeds or CANCEL_SEEDS) - 1
+  for seed = first, last do
+    local plain = alone(opts, { seed = seed })
+    counts.seeds, counts.runs = counts.seeds + 1, counts.runs + 1
+    counts.waits = math.max(counts.waits, plain.waits)
+    if seed <= cancelled and opts.cancel ~= false then
+      cancel_each(opts, plain, counts)
+    end
+  end
+  return counts
+end
+
+--- Runs a scenario again and again: under many orders of what is ready, and
+-- cancelled at each of its waits in turn. Each run is one of `aio.run`, on a
+-- manual clock. In none of them the scenario may fail, never end, or leave a
+-- task, timer, handle or request behind; and the invariant has to hold. Waits.
+-- Only in the main chunk.
+-- @param opts table: `scenario(state)`: a function that gets a new table;
+--   `invariant(state, run)`: raises, or returns false, if something is wrong;
+--   it is called also if the scenario was cancelled. `seeds` (50): how many orders,
+--   the first being that of coming; `cancel_seeds` (3): in how many of them it is
+--   also cancelled; `cancel`: "body" (default), which is the scenario with all that
+--   it opened; "task": the one that waits; "both", one after the other; or false;
+--   `deadline` in seconds of real time for a run (10). To have one run again:
+--   `seed`, `cancel_at` (the number of the wait), `when`: it begins ("entry"), is
+--   "parked", or was "woken" and has not gone on
+-- @return table of counts: `seeds`, `runs`, `waits` (of a run that is not
+--   cancelled, at most), `points` (runs that were cancelled). Raises what was found,
+--   with fields `seed`, `cancel`, `cancel_at`, `when`, `cause`
+function testing.explore(opts)
+  check_explore(opts)
+  local clock <close> = testing.clock() -- luacheck: ignore 211
+  return explore(opts)
 end
 
 return testing

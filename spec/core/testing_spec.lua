@@ -175,6 +175,34 @@ describe("testing.run", function()
     assert.equal(e, raised(testing.run, function() error(e) end))
   end)
 
+  it("ends a test that hangs, whatever the clock does", function()
+    local function hang(opts)
+      local _ <close> = testing.clock(opts)
+      aio.spawn(function()
+        while true do
+          aio.sleep(1)
+        end
+      end)
+      aio.event():wait()
+    end
+    has("did not end within 0.02 s", raised(testing.run, hang, { deadline = 0.02 }))
+    has("did not end within 0.02 s", raised(testing.run, function()
+      local clock <close> = testing.clock { autojump = false }
+      while true do
+        clock:advance(1)
+        aio.yield()
+      end
+    end, { deadline = 0.02 }))
+  end)
+
+  it("raises the deadlock of a test that cannot go on", function()
+    has("EDEADLK", raised(testing.run, function() aio.event():wait() end))
+  end)
+
+  it("refuses a deadline that is none", function()
+    has("deadline", raised(testing.run, print, { deadline = 0 / 0 }))
+  end)
+
   it("fails if something is left", function()
     local ch = aio.channel()
     local t = aio.spawn(function() aio.loop():call_later(100, print) end)

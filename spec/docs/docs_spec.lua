@@ -51,6 +51,7 @@ local HIDDEN = {
   ["perilune.run"] = true, ["perilune.watch"] = true, ["perilune.bound"] = true,
   ["perilune.generator"] = true, ["perilune.lookup"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
+  ["perilune.probe"] = true,
   ["perilune.error"] = true, ["perilune.cancelled"] = true,
   ["perilune.loop"] = true, -- has its methods in __index, see below
 }

@@ -147,6 +147,13 @@ $(BUILD)/host/oom: spec/host/oom.c | setup
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(HOST_CFLAGS) $(CFLAGS) -o $@ $< $(LUA_LIBS) -ldl
 
+# A module for what specs need of POSIX.
+PROCESS := $(BUILD)/host/process.so
+$(PROCESS): spec/host/process.c | setup
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(MODULE_LDFLAGS) -fPIC $(HOST_CFLAGS) $(CFLAGS) -o $@ $<
+
 $(BUILD)/asan/host/oom: spec/host/oom.c | setup
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
@@ -184,28 +191,28 @@ slow = PERILUNE_SLOW=$(1)
 
 all: module ## build the module (the default)
 
-test: setup module ## build, then run the specs (SPEC=spec/net for a part)
+test: setup module $(PROCESS) ## build, then run the specs (SPEC=spec/net for a part)
 	@$(call in_tree,$(BUILD)) $(busted) $(SPEC)
 
 demo: setup module ## build, then serve a thousand clients
 	@$(call in_tree,$(BUILD)) $(LUA) examples/demo.lua
 
-test-sched: setup $(BUILD)/nouv/perilune/core.so ## the scheduler's specs, built without libuv
+test-sched: setup $(BUILD)/nouv/perilune/core.so $(PROCESS) ## the scheduler's specs, built without libuv
 	@$(call in_tree,$(BUILD)/nouv) PERILUNE_NO_UV=1 \
 	  $(busted) $(or $(SCHED_SPEC),spec/core)
 
-asan: setup $(BUILD)/asan/perilune/core.so $(BUILD)/asan/unpreload.so ## the specs with ASan, UBSan and LSan
+asan: setup $(BUILD)/asan/perilune/core.so $(BUILD)/asan/unpreload.so $(PROCESS) ## the specs with ASan, UBSan and LSan
 	@$(call in_tree,$(BUILD)/asan) $(call slow,4) $(asan_env) $(asan_preload) \
 	  $(busted) $(SPEC)
 
-valgrind: setup module ## a part of the specs under valgrind (VALGRIND_SPEC)
+valgrind: setup module $(PROCESS) ## a part of the specs under valgrind (VALGRIND_SPEC)
 	@$(call in_tree,$(BUILD)) $(call slow,30) valgrind --quiet \
 	  --leak-check=full --show-leak-kinds=definite,indirect,possible \
 	  --errors-for-leak-kinds=definite,indirect,possible \
 	  --error-exitcode=99 --suppressions=spec/host/valgrind.supp \
 	  --num-callers=30 $(busted) $(or $(VALGRIND_SPEC),spec/core)
 
-gcstress: setup module $(BUILD)/host/oom ## scenarios and specs with the harshest collector
+gcstress: setup module $(BUILD)/host/oom $(PROCESS) ## scenarios and specs with the harshest collector
 	@spec/stress/run plain:gc
 	@$(call in_tree,$(BUILD)) $(call slow,20) PERILUNE_GCSTRESS=1 \
 	  $(busted) $(GCSTRESS_SPEC)

@@ -66,7 +66,7 @@ static int loop_gc(lua_State *L) {
   l->closing = 1;
   l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
   if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
-  if (l->root) {
+  if (l->root && !peri_loop_forked(l)) { /* tasks are the parent's */
     peri_task_close_all(l, L);
     call_exit(L, l);
     peri_task_close_all(l, L);

@@ -121,11 +121,13 @@ static void on_close(uv_handle_t *uv) {
 }
 
 void peri_handle_close(peri_handle *h) {
+  if (peri_poller_own(h->loop)) return;
   if (!uv_is_closing(h->uv)) uv_close(h->uv, on_close);
 }
 
 void peri_handle_reset(peri_handle *h) {
   assert(h->uv->type == UV_TCP);
+  if (peri_poller_own(h->loop)) return;
   /* refused after a shutdown(2) of ours: then there is nothing to reset */
   if (uv_tcp_close_reset((uv_tcp_t *)h->uv, on_close)) peri_handle_close(h);
 }

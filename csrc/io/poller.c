@@ -54,6 +54,7 @@ typedef struct outside {
   void (*look)(peri_loop *l);
   unsigned driven;    /* drives that have begun and not ended */
   unsigned muted : 1; /* SIGPIPE is ignored because of them */
+  unsigned own : 1;   /* (in a forked child) uv has a backend of its own */
 } outside;
 
 static outside *outside_of(peri_loop *l) {
@@ -90,7 +91,7 @@ static void on_bell(uv_async_t *bell) {
 
 /* A page that is zero in a forked child: asking getpid before each poll
 ** would cost as much as a task switch. */
-static void set_mark(outside *p) {
+static void set_mark(peri_loop *l, outside *p) {
   void *page = mmap(NULL, 1, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return;
@@ -100,19 +101,23 @@ static void set_mark(outside *p) {
   }
   p->mark = page;
   *p->mark = 1;
+  l->home = p->mark;
 }
 
-static void free_mark(outside *p) {
+static void free_mark(peri_loop *l, outside *p) {
+  l->home = "home";
   if (p->mark) munmap((void *)p->mark, 1);
 }
 
 #else
 
-static void set_mark(outside *p) {
+static void set_mark(peri_loop *l, outside *p) {
+  (void)l;
   p->mark = NULL;
 }
 
-static void free_mark(outside *p) {
+static void free_mark(peri_loop *l, outside *p) {
+  (void)l;
   (void)p;
 }
 
@@ -121,6 +126,14 @@ static void free_mark(outside *p) {
 static int forked(peri_loop *l) {
   const outside *p = outside_of(l);
   return p->mark ? !*p->mark : getpid() != p->pid;
+}
+
+int peri_poller_own(peri_loop *l) {
+  outside *p = outside_of(l);
+  if (!forked(l) || p->own) return 0;
+  int status = uv_loop_fork(&p->uv);
+  p->own = !status;
+  return status;
 }
 
 /* }===================================================================== */
@@ -159,7 +172,10 @@ static void block(outside *p, int64_t timeout) {
 ** to the parent as well. */
 static void poll(peri_loop *l, int64_t timeout) {
   outside *p = outside_of(l);
-  if (forked(l)) return;
+  if (forked(l)) {
+    l->home = "";
+    return;
+  }
   uv_idle_stop(&p->guard);
   if (p->look) p->look(l);
   if (timeout)
@@ -258,14 +274,12 @@ static int close_handles(outside *p) {
   return status;
 }
 
-/* A forked child first gets a backend of its own, so that closing does not
-** take the parent's descriptors out of the one they share. */
 static void close_outside(peri_loop *l) {
   outside *p = outside_of(l);
-  int status = forked(l) ? uv_loop_fork(&p->uv) : 0;
+  int status = peri_poller_own(l);
   if (p->driven) unmute(p);
   if (!status) status = close_handles(p);
-  free_mark(p);
+  free_mark(l, p);
   if (!status) free(p);
   l->outside = NULL;
 }
@@ -314,7 +328,7 @@ void peri_poller_open(lua_State *L, peri_loop *l) {
   p->uv.data = l;
   p->due = UNARMED;
   p->pid = getpid();
-  set_mark(p);
+  set_mark(l, p);
   p->sweep = sweep_plain;
   l->outside = p;
   l->poller = &uv_poller;

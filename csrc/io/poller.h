@@ -20,6 +20,11 @@ void peri_poller_open(lua_State *L, peri_loop *l);
 uv_loop_t *peri_poller_uv(peri_loop *l);
 peri_loop *peri_poller_loop(const uv_loop_t *uv);
 
+/* To be called before a handle is closed: a forked child gets a backend of
+** its own then, as closing would take the parent's descriptors out of the one
+** that they share. Returns 0, or a uv status: nothing is to be closed then. */
+int peri_poller_own(peri_loop *l);
+
 /*
 ** How handles that are left at the end are closed: `sweep` is called for
 ** each that is not closing, and must call uv_close on it. The default is

@@ -316,6 +316,7 @@ static void adopt(peri_loop *l, peri_callback *b, lua_State *L) {
 static int schedule(lua_State *L, int first, uint64_t when) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, first);
+  if (peri_loop_forked(l)) peri_trace_check_fork(L, l);
   peri_callback *b = callback_new(L, l, lua_gettop(L) - first);
   peri_anchor(L, l, -1, b);
   adopt(l, b, L);

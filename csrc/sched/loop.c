@@ -32,6 +32,7 @@ void peri_loop_init(peri_loop *l, lua_State *L) {
   peri_link_init(&l->rested);
   l->alloc = lua_getallocf(L, &l->alloc_ud);
   l->stop_at = UINT64_MAX;
+  l->home = "home";
 }
 
 /* Calls and forgets what waits for the end of an activation. */
@@ -113,7 +114,7 @@ static void fire_timers(peri_loop *l) {
   }
 }
 
-/* Puts what a budget left over in front of what came since. */
+/* Puts what was left over in front of what came since. */
 static void put_back(peri_loop *l) {
   peri_list_splice(&l->batch, &l->ready);
   peri_list_splice(&l->ready, &l->batch);
@@ -125,6 +126,7 @@ static void run_batch(peri_loop *l, lua_State *L) {
     peri_link_out(&r->link);
     r->run(l, r, L);
     end_activation(l);
+    if (peri_loop_forked(l)) put_back(l); /* the parent runs the others */
     if (l->stop_at != UINT64_MAX && l->poller->now() >= l->stop_at)
       put_back(l);
   }

@@ -151,6 +151,8 @@ struct peri_loop {
   uint64_t stop_at;     /* a hosted step ends by then; else UINT64_MAX */
   const peri_poller *poller;
   void *outside;        /* the poller's own */
+  const volatile char *home; /* points to 0 in a forked child, where the
+                                poller can have the system see to that */
   void *io;             /* of the handles, see io/handle.h */
   /* What the layers below tasks ask of task.c: `wake` readies a waiter that
   ** was taken from a waitlist, `interrupt` aborts the wait of the task whose
@@ -263,6 +265,13 @@ static inline void peri_loop_clock(peri_loop *l) {
 
 /* Nanoseconds from now to `seconds` later, clamped; seconds is no NaN. */
 uint64_t peri_loop_after(const peri_loop *l, double seconds);
+
+/* True in a process that was forked off after the loop was made: it belongs
+** to the parent. Cheap; where the system does not help, that is known from
+** the first poll on, and before only to the poller's `forked`. */
+static inline int peri_loop_forked(const peri_loop *l) {
+  return !*l->home;
+}
 
 /* A runnable of the loop's own is ready or running. */
 static inline int peri_loop_busy(const peri_loop *l) {

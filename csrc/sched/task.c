@@ -85,6 +85,7 @@ static void note_spawn(lua_State *L, peri_loop *l) {
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
                          int nargs) {
   int idx = lua_gettop(L) - nargs;
+  if (peri_loop_forked(l)) peri_trace_check_fork(L, l);
   peri_task *t = lua_newuserdatauv(L, sizeof *t, 1);
   peri_outcome_init(&t->out, PERI_TASK);
   t->co = NULL;
@@ -427,10 +428,18 @@ static void starve(peri_loop *l) {
   if (!peri_loop_busy(l)) give_up(l, l->root);
 }
 
+/* No task runs in a forked child: who drives there is told so. */
+static void stray(peri_loop *l) {
+  if (l->root->out.phase != PERI_ARMED) return;
+  if (!peri_task_starve(l, l->root)) give_up(l, l->root);
+}
+
 static void drive(lua_State *L, peri_loop *l) {
   l->poller->drive(l, 1);
-  while (l->root->out.phase == PERI_ARMED)
+  while (l->root->out.phase == PERI_ARMED) {
     if (peri_loop_turn(l, L, PERI_FOREVER) == PERI_STUCK) starve(l);
+    if (peri_loop_forked(l)) stray(l);
+  }
   peri_link_out(&l->root->run.link);
   l->poller->drive(l, 0);
 }
@@ -531,7 +540,8 @@ static void enter_cancelled(lua_State *L, peri_loop *l, peri_task *t) {
 }
 
 void peri_wait_look(lua_State *L, peri_loop *l) {
-  if (l->top != L || l->callback || !lua_isyieldable(L)) {
+  if (l->top != L || l->callback || !lua_isyieldable(L) ||
+      peri_loop_forked(l)) {
     peri_trace_check_wait(L, l);
     peri_loop_clock(l);
   }

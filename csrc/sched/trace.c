@@ -109,6 +109,7 @@ static void add_task(lua_State *L, peri_loop *l, luaL_Buffer *b,
 #define LISTED 20 /* tasks named in the report */
 
 int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t) {
+  peri_trace_check_fork(L, l);
   luaL_Buffer b;
   uint32_t listed = 0;
   const char *what = t->wait ? t->wait->name : "?";
@@ -199,11 +200,14 @@ static void push_culprit(lua_State *L) {
   lua_pushliteral(L, "a C function");
 }
 
-static void refuse_outside(lua_State *L, peri_loop *l) {
+void peri_trace_check_fork(lua_State *L, peri_loop *l) {
   if (l->poller->forked(l))
     peri_error_raise(L, "EPERM",
                      "this loop belongs to the parent process; after fork "
                      "it cannot be used");
+}
+
+static void refuse_outside(lua_State *L, peri_loop *l) {
   if (l->closing)
     peri_error_raise(L, "EPERM", "the Lua state is being closed");
   if (l->hosted)
@@ -226,6 +230,7 @@ static void refuse_c(lua_State *L) {
 
 void peri_trace_check_wait(lua_State *L, peri_loop *l) {
   peri_error_room(L, LUA_MINSTACK);
+  peri_trace_check_fork(L, l);
   if (l->callback)
     peri_error_raise(L, "EPERM",
                      "cannot wait in a callback; spawn a task there");

@@ -20,6 +20,9 @@ void peri_trace_error(lua_State *L, peri_loop *l, int idx, lua_State *co);
 ** nil. */
 void peri_trace_push(lua_State *L, peri_loop *l, int idx);
 
+/* Raises in a forked child, where the loop cannot be used. */
+void peri_trace_check_fork(lua_State *L, peri_loop *l);
+
 /* Raises EDEADLK in `t`, which nothing can wake, with who waits for what. */
 int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t);
 

@@ -184,6 +184,7 @@ static int run_kill(lua_State *L) {
   l->poller->drive(l, 1); /* handlers may write to peers that have gone */
   for (uint32_t i = 1; i <= l->slots; i++) {
     peri_task *t = push_member(L, l, r, i);
+    if (t) t->out.flags |= PERI_TAKEN; /* it was reported before */
     if (t && peri_task_kill(L, l, t)) killed++;
     lua_settop(L, 1);
   }
@@ -191,6 +192,19 @@ static int run_kill(lua_State *L) {
   l->poller->drive(l, 0);
   lua_pushinteger(L, killed);
   return 1;
+}
+
+/* core.report(task, err [, kind [, traceback]]): tells the error hook, which
+** runs as a callback wherever this is called. The task may be nil. */
+static int report_from_lua(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_settop(L, 4);
+  peri_task *t = lua_isnil(L, 1) ? NULL : peri_task_check(L, l, 1);
+  const char *kind = luaL_optstring(L, 3, "task");
+  if (!lua_isnil(L, 4)) peri_trace_error(L, l, 2, NULL);
+  lua_pushvalue(L, 2);
+  peri_report(l, L, kind, t);
+  return 0;
 }
 
 /* run:turn(seconds): one turn, which blocks at most so long. */
@@ -240,6 +254,13 @@ static int set_library(lua_State *L) {
 static int enter(lua_State *L) {
   peri_wait_enter(L, PERI_LOOP(L));
   return 0;
+}
+
+/* core.forked() -> true in a process that was forked off. */
+static int forked(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  lua_pushboolean(L, l->poller->forked(l));
+  return 1;
 }
 
 /* core.idle() -> true if nothing but the caller is ready. */
@@ -322,7 +343,7 @@ static int loop_step(lua_State *L) {
     return peri_error_raise(L, "EPERM", "the loop runs already");
   if (l->closing)
     return peri_error_raise(L, "EPERM", "the Lua state is being closed");
-  if (l->poller->forked(l)) peri_trace_check_wait(L, l);
+  peri_trace_check_fork(L, l);
   l->hosted = 1;
   l->now = l->manual ? l->now : l->poller->now();
   peri_loop_step(l, L, budget < 1e9 ? l->poller->now() +
@@ -349,14 +370,17 @@ static const luaL_Reg of_run[] = {
   {"turn", run_turn}, {"close", run_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
-  {"run_open", run_open}, {"grace", set_grace},
+  {"run_open", run_open}, {"report", report_from_lua},
+  {"grace", set_grace},
   {"at_exit", at_exit}, {"debug", set_debug}, {"library", set_library},
-  {"enter", enter}, {"idle", idle}, {"poll", poll_next},
+  {"enter", enter}, {"idle", idle}, {"poll", poll_next}, {"forked", forked},
   {"now", loop_time}, {NULL, NULL}};
 
 void peri_run_open(lua_State *L, peri_loop *l) {
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);
+  peri_stash_push(l, L, PERI_STASH_HANDLER);
+  lua_setfield(L, -2, "handler"); /* of protected calls: notes tracebacks */
   luaL_newmetatable(L, RUN);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, of_run, 1);

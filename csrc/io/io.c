@@ -57,16 +57,6 @@ static int stop_servers(lua_State *L) {
   return 0;
 }
 
-/* core.report(task, err): tells the error hook of a task's failure. To be
-** called in callbacks. */
-static int report(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  peri_task *t = peri_task_check(L, l, 1);
-  lua_settop(L, 2);
-  peri_report(l, L, "task", t);
-  return 0;
-}
-
 static void set_count(lua_State *L, const char *name, lua_Integer n) {
   lua_pushinteger(L, n);
   lua_setfield(L, -2, name);
@@ -81,7 +71,7 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {
     {"lingering", lingering}, {"mark_handles", mark_handles},
     {"close_handles", close_handles}, {"stop_servers", stop_servers},
-    {"report", report}, {NULL, NULL}};
+    {NULL, NULL}};
   peri_io_new(L, l);
   peri_transport_open(L, l);
   peri_server_open(L, l);

@@ -117,7 +117,8 @@ peri_task *peri_wait_enter(lua_State *L, peri_loop *l);
 ** be called: it refuses where waiting is impossible, by not returning, and
 ** tells a probe. Both are part of peri_wait_enter. */
 static inline int peri_wait_plain(lua_State *L, const peri_loop *l) {
-  return l->top == L && !(l->callback | l->probed) && lua_isyieldable(L);
+  return l->top == L && !(l->callback | l->probed) && lua_isyieldable(L) &&
+         !peri_loop_forked(l);
 }
 void peri_wait_look(lua_State *L, peri_loop *l);
 

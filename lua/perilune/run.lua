@@ -88,10 +88,9 @@ local state_hooks = {}
 -- and stops none of the others.
 local function call_hooks(hooks)
   while #hooks > 0 do
-    local fn = table.remove(hooks)
-    local ok, err = pcall(fn)
+    local ok, err = xpcall(table.remove(hooks), core.handler)
     if not ok then
-      pcall(hook, err, { kind = "shutdown", traceback = core.traceback(err) })
+      core.report(nil, err, "shutdown")
     end
   end
 end
@@ -147,16 +146,27 @@ end
 -- The end ----------------------------------------------------------------------
 
 local ROUNDS = 1000
+local LAST_TURNS = 16 -- that tasks get when there is no time left
 
 local function left(state)
   return math.max(0, state.deadline - core.now())
+end
+
+-- Lets everybody go on who need not wait.
+local function settle(state, turns)
+  for _ = 1, turns or ROUNDS do
+    if core.idle() then
+      break
+    end
+    state.handle:turn(0)
+  end
 end
 
 -- What does not end within the grace is reported, and ended by force.
 local function force(state)
   for _, task in ipairs(state.handle:tasks()) do
     local err = core.error("ETIMEDOUT", "the task did not end within the grace of the shutdown")
-    pcall(hook, err, { kind = "shutdown", task = task, traceback = task:traceback() })
+    core.report(task, err, "shutdown", task:traceback())
   end
   for _ = 1, ROUNDS do
     if state.handle:kill() == 0 then
@@ -165,13 +175,39 @@ local function force(state)
   end
 end
 
--- Failures are reported a turn after they were found.
-local function settle(state)
-  for _ = 1, ROUNDS do
-    if core.idle() then
-      break
-    end
-    state.handle:turn(0)
+-- A region that ends with the grace, for `fn`; the second interrupt ends it.
+local function within_grace(state, fn)
+  return core.scope({ shield = true, timeout = left(state) }, function(scope)
+    state.scopes[scope] = true
+    return fn(state)
+  end)
+end
+
+local function join(state)
+  return state.handle:join()
+end
+
+-- Waits for the tasks of the run, all of which are cancelled.
+local function join_tasks(state)
+  local fine, ended = pcall(within_grace, state, join)
+  if not (fine and ended) then
+    settle(state, LAST_TURNS)
+    force(state)
+  end
+  settle(state) -- failures are reported a turn after they were found
+end
+
+-- Hooks are called by a task: so they may wait, and one that never comes back
+-- is ended as any other task, the rest being called by the next one. What they
+-- spawn is joined as well.
+local function call_in_task(state)
+  within_grace(state, function() call_hooks(state.hooks) end)
+end
+
+local function run_hooks(state)
+  while #state.hooks > 0 do
+    core.spawn(call_in_task, state):name "on_close"
+    join_tasks(state)
   end
 end
 
@@ -182,37 +218,28 @@ local function drain(state)
   end
 end
 
-local function end_tasks(scope, state)
-  state.scope = scope
-  return state.handle:join()
-end
-
 -- One ordered pass: tasks are cancelled and joined, what is left is forced,
--- then hooks, then bytes on their way, then stray handles.
+-- then hooks, then bytes on their way, then stray handles. In a forked child
+-- all of that is the parent's.
 local function shutdown(state)
+  if core.forked() then
+    return
+  end
   if core.stop_servers then
     core.stop_servers(state.mark)
   end
   core.grace(state.grace, true)
   state.deadline = core.now() + state.grace
-  state.handle:cancel("shutdown")
-  local limit = { shield = true, timeout = state.grace }
-  local ended = core.scope(limit, function(scope)
-    return end_tasks(scope, state)
-  end)
-  if not ended then
-    force(state)
-  end
-  settle(state)
-  core.scope({ shield = true, timeout = left(state) }, function()
-    call_hooks(state.hooks)
-  end)
-  settle(state)
+  state.handle:cancel "shutdown"
+  join_tasks(state)
+  run_hooks(state)
   drain(state)
   if core.close_handles then
     core.close_handles(state.mark)
     settle(state)
   end
+  core.poll() -- an interrupt may have come that nobody has looked at
+  state.handle:turn(0)
 end
 
 -- A run ------------------------------------------------------------------------
@@ -249,8 +276,11 @@ local function interrupted(state, n)
   if n == 1 then
     state.main:cancel("interrupt")
   else
-    state.grace = 0
-    state.scope:expires(0)
+    state.grace, state.deadline = 0, 0
+    core.grace(0, true)
+    for scope in pairs(state.scopes) do
+      scope:expires(0)
+    end
   end
 end
 
@@ -304,7 +334,7 @@ end
 -- still does then is ended by force.
 local function join_main(state)
   return core.scope(nil, function(scope)
-    state.scope = scope
+    state.scopes[scope] = true
     return state.main:join()
   end)
 end
@@ -341,6 +371,7 @@ function run.run(opts, main, ...)
     unhandled = opts.unhandled,
     mark = core.mark_handles and core.mark_handles(),
     hooks = {},
+    scopes = {}, -- that the second interrupt ends
     interrupts = 0,
   }
   core.grace(state.grace)

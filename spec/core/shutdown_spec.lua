@@ -207,6 +207,43 @@ describe("the grace", function()
     has("shutdown", kinds:text())
   end))
 
+  it("of 0 lets those end who need no time", bare(function()
+    local log = helper.log()
+    aio.run({ grace = 0 }, function()
+      aio.spawn(mourner(log, "a"))
+      aio.spawn(function()
+        local g <close> = aio.group()
+        g:spawn(mourner(log, "child"))
+      end)
+      aio.yield()
+      aio.yield()
+    end)
+    assert.equal("a:shutdown child:shutdown", log:text())
+  end))
+
+  it("over, its tasks are reported once, and run does not raise",
+    bare(function()
+      local text = helper.written(function()
+        assert.equal("mine", aio.run({ grace = 1 }, function()
+          aio.spawn(aio.shield, 1000, aio.sleep, 500)
+          aio.yield()
+          return "mine"
+        end))
+      end)
+      has("not ended in time", text)
+      assert.is_nil(text:find("failure", 1, true))
+    end))
+
+  it("over, the error hook is a callback", bare(function()
+    local ok
+    aio.run({ grace = 1, on_error = function() ok = pcall(aio.sleep, 1) end },
+      function()
+        aio.spawn(aio.shield, 1000, aio.sleep, 500)
+        aio.yield()
+      end)
+    assert.is_false(ok)
+  end))
+
   it("reports with a traceback who is over the limit", bare(function()
     local found
     local function stubborn() aio.sleep(500) end
@@ -277,6 +314,70 @@ describe("on_close", function()
     end)
     assert.equal("outer inner", log:text())
   end))
+
+  it("may wait", bare(function()
+    local log, before = helper.log(), aio.now()
+    aio.run(function()
+      aio.on_close(function()
+        log(aio.sleep(1))
+        log(aio.spawn(function() return "joined" end):await())
+      end)
+    end)
+    assert.equal("true joined", log:text())
+    assert.is_true(aio.now() - before < 1.1)
+  end))
+
+  it("tells of an error, with its traceback, to a hook that cannot wait",
+    bare(function()
+      local function culprit() error "bad" end
+      local info, waited
+      aio.run({ on_error = function(_, i)
+        info, waited = i, pcall(aio.sleep, 1)
+      end }, function() aio.on_close(function() culprit() end) end)
+      assert.equal("shutdown", info.kind)
+      has("culprit", info.traceback)
+      assert.is_false(waited)
+    end))
+
+  it("joins what it spawns, which is cancelled from the start",
+    bare(function()
+      local log = helper.log()
+      aio.run(function()
+        aio.on_close(function()
+          aio.spawn(function()
+            log(raised(aio.sleep, 1000).reason)
+            aio.shield(nil, aio.sleep, 1)
+            log "joined"
+          end)
+        end)
+      end)
+      assert.equal("shutdown joined", log:text())
+    end))
+
+  it("has what is left of the grace", bare(function()
+    local e
+    local before = aio.now()
+    aio.run({ grace = 2, on_error = function() end }, function()
+      aio.spawn(aio.shield, nil, aio.sleep, 1)
+      aio.on_close(function() e = raised(aio.sleep, 1000) error(e) end)
+      aio.yield()
+    end)
+    assert.is_true(aio.is_cancelled(e))
+    assert.is_true(aio.now() - before < 2.1)
+  end))
+
+  it("ends by force a hook that never ends, and calls the others",
+    bare(function()
+      local log = helper.log()
+      aio.run({
+        grace = 1,
+        on_error = function(_, info) log(info.kind, info.task:name()) end,
+      }, function()
+        aio.on_close(function() log "other" end)
+        aio.on_close(function() while true do pcall(aio.sleep, 1) end end)
+      end)
+      assert.equal("shutdown:on_close other", log:text())
+    end))
 
   it("needs a function", bare(function()
     aio.run(function()

@@ -170,6 +170,47 @@ describe("the second Ctrl-C", function()
     assert.truthy(rest:find("false\tEINTR\n", 1, true))
   end)
 
+  for name, hook in pairs {
+    ["waits"] = "aio.sleep(100)",
+    ["never waits"] = "while true do end",
+  } do
+    it("ends an on_close hook that " .. name, function()
+      local child <close> = start([[
+        try({ grace = 1000, on_error = function() end }, function()
+          aio.on_close(function() print "other" end)
+          aio.on_close(function() print "closing" ]] .. hook .. [[ end)
+          print "ready"
+          aio.sleep(100)
+        end)]])
+      expect(child, "ready")
+      child:signal "INT"
+      expect(child, "closing")
+      child:signal "INT"
+      expect(child, "other", "false\tEINTR")
+    end)
+  end
+
+  it("does not wait for bytes on their way", function()
+    local child <close> = start [[
+      local silent
+      try({ grace = 1000 }, function()
+        local server = assert(aio.tcp.listen("127.0.0.1", 0))
+        local conn = assert(aio.tcp.connect(server:sockname()))
+        silent = server:accept()
+        conn:protocol {} -- so that write does not wait
+        conn:write(("x"):rep(2 ^ 24))
+        conn:close()
+        aio.on_close(function() print "closing" end)
+        print "ready"
+        aio.sleep(100)
+      end)]]
+    expect(child, "ready")
+    child:signal "INT"
+    expect(child, "closing")
+    child:signal "INT"
+    expect(child, "false\tEINTR")
+  end)
+
   it("does not hit what runs after the run", function()
     local child <close> = start [[
       try(function()

@@ -88,6 +88,30 @@ aio.run(function()
   end)
   other:cancel()
 
+  local lock = aio.lock()
+  measure("lock", function()
+    for _ = 1, N do
+      lock:acquire()
+      lock:release()
+      lock:try_acquire()
+      lock:release()
+    end
+  end)
+
+  other = beside(function()
+    while true do
+      local _ <close> = lock:acquire()
+      aio.yield()
+    end
+  end)
+  measure("contended_lock", function()
+    for _ = 1, N do
+      local _ <close> = lock:acquire()
+      aio.yield()
+    end
+  end)
+  other:cancel()
+
   measure("spawn", function()
     for _ = 1, N do aio.spawn(trivial):await() end
   end)

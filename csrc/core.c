@@ -21,6 +21,7 @@
 #include "sched/future.h"
 #include "sched/group.h"
 #include "sched/inspect.h"
+#include "sched/lock.h"
 #include "sched/nopoll.h"
 #include "sched/probe.h"
 #include "sched/trace.h"
@@ -168,6 +169,7 @@ static void open_all(lua_State *L, peri_loop *l) {
   peri_coro_open(L, l);
   peri_channel_open(L, l);
   peri_event_open(L, l);
+  peri_lock_open(L, l);
   peri_watch_open(L, l);
   peri_var_open(L, l);
   peri_probe_open(L, l);

@@ -36,7 +36,8 @@ local PUBLIC = {
 local PREFIXES = {
   { "aio%.", "aio." }, { "context%.", "aio.context." },
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
-  { "channel:" }, { "event:" }, { "var:" }, { "loop:" }, { "conn:" },
+  { "channel:" }, { "event:" }, { "lock:" },
+  { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "udp:" }, { "remote:" },
 }
 
@@ -217,7 +218,7 @@ local function waiting(text)
   elseif lower:find "waits if" then
     return "if what it calls does", ANYWHERE
   elseif lower:find "never waits" or lower:find "does not wait" then
-    return "no", ANYWHERE
+    return "no", lower:find "not in callbacks" and WAITING or ANYWHERE
   elseif lower:find "waits" then
     return "yes", WAITING
   end
@@ -226,7 +227,8 @@ end
 -- Sentences that the list below the text repeats.
 local function strip(text)
   for _, sentence in ipairs { "Waits%.", "Never waits%.", "Does not wait%.",
-    "The iterator waits%.", "Waits if fn does%.", "Only in the main chunk%." } do
+    "The iterator waits%.", "Waits if fn does%.", "Only in the main chunk%.",
+    "Not in callbacks%." } do
     text = (" " .. text):gsub(" " .. sentence, "", 1):gsub("^ ", "")
   end
   return text

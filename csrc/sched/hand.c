@@ -67,6 +67,16 @@ int peri_task_closed(const peri_task *t) {
   return t->co && lua_status(peri_task_waits_in(t)) != LUA_YIELD;
 }
 
+peri_task *peri_task_first(peri_loop *l, peri_waitlist *w) {
+  peri_runnable *r;
+  while ((r = peri_waitlist_first(w))) {
+    peri_task *t = PERI_OF(r, peri_task, run);
+    if (!peri_task_closed(t)) return t;
+    peri_waitlist_wake(l, w);
+  }
+  return NULL;
+}
+
 int peri_task_look(lua_State *L, peri_loop *l, const peri_task *t,
                    int first) {
   if (t == l->root) return unpack(L, l);

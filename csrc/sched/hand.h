@@ -21,6 +21,10 @@ void peri_task_give(lua_State *L, peri_loop *l, peri_task *t, int n);
 ** neither give nor be given values. */
 int peri_task_closed(const peri_task *t);
 
+/* The first who waits in `w`, where only tasks wait, or NULL. One whose
+** coroutine was closed cannot be served: it is woken, and finds that out. */
+peri_task *peri_task_first(peri_loop *l, peri_waitlist *w);
+
 /* Pushes the values at `first` and above of the frame in which `t` is
 ** parked; returns how many. May raise. */
 int peri_task_look(lua_State *L, peri_loop *l, const peri_task *t,

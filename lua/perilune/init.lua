@@ -33,6 +33,7 @@ local aio = {
   shield = core.shield,
   time_left = core.time_left,
   -- between tasks
+  lock = core.lock,
   event = core.event,
   channel = core.channel,
   -- context

@@ -36,6 +36,7 @@ local OBJECTS = {
   ["perilune.remote"] = { "remote:" },
   ["perilune.scope"] = { "scope:" },
   ["perilune.group"] = { "group:" },
+  ["perilune.lock"] = { "lock:" },
   ["perilune.event"] = { "event:" },
   ["perilune.channel"] = { "channel:" },
   ["perilune.var"] = { "var:" },

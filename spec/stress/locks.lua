@@ -1,0 +1,66 @@
+-- Locks, semaphores, conditions, barriers: contended, cancelled, dead owners.
+--
+-- SPDX-License-Identifier: MIT
+
+local aio = require "perilune"
+
+if stress_ready then
+  stress_ready()
+end
+
+-- What a scenario tells apart from a lack of memory.
+local function check(ok, text)
+  if not ok then
+    error(text, 2)
+  end
+end
+
+-- Ends that a lack of memory cannot excuse.
+local function expect_cancelled(task)
+  local state, e = task:peek()
+  if state ~= "cancelled" then
+    error(e, 0)
+  end
+end
+
+local function locks()
+  local lock, inside, n = aio.lock(), 0, 0
+  local g <close> = aio.group()
+  for _ = 1, 4 do
+    g:spawn(function()
+      local _ <close> = lock:acquire()
+      inside = inside + 1
+      check(inside == 1, "two hold the lock")
+      aio.yield()
+      inside, n = inside - 1, n + 1
+    end)
+  end
+  local cancelled = g:spawn(lock.acquire, lock)
+  aio.yield()
+  cancelled:cancel()
+  g:wait()
+  expect_cancelled(cancelled)
+  return n
+end
+
+local function dead_owner()
+  local lock = aio.lock()
+  local codes = {}
+  do
+    local g <close> = aio.group()
+    g:spawn(function()
+      lock:acquire()
+      aio.yield()
+    end)
+    g:spawn(function() codes[1] = select(3, lock:acquire()) end)
+  end
+  check(codes[1] == "EOWNERDEAD", "the owner's end was not told")
+  check(lock:try_acquire() == lock, "the lock is not free")
+end
+
+local a = aio.run(function()
+  dead_owner()
+  return locks()
+end)
+
+return a == 4

@@ -1,0 +1,96 @@
+-- Tasks that are ended by force while they wait for one another, or after they
+-- were granted what they waited for and before they ran.
+--
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+
+-- Runs a program in which the main chunk steps the loop: what it does between
+-- two steps finds all tasks parked. `kill` ends them by force, but for one: the
+-- survivor, which runs the function that is put into `job`.
+local function expect(expected, code)
+  assert.equal(expected, helper.program([[
+    local aio = require "perilune"
+    local core = require "perilune.core"
+    local job = aio.channel(1)
+    local survivor = aio.spawn(function()
+      local fn = job:get()
+      return fn()
+    end)
+    local loop, run = aio.loop(), core.run_open()
+    loop:on_error(function() end)
+
+    local function step()
+      for _ = 1, 5 do loop:step() end
+    end
+
+    local function spawn(fn)
+      local t = aio.spawn(fn)
+      step()
+      return t
+    end
+
+    local function kill() run:kill() end
+
+    local function closing(fn)
+      return setmetatable({}, { __close = fn })
+    end
+
+    local function code_of(value, _, code) return code or value ~= nil end
+  ]] .. code))
+end
+
+describe("a task that is ended by force", function()
+  it("leaves a lock that it was given to the next", function()
+    expect("ok\ttrue\n", [[
+      local lock = aio.lock()
+      lock:try_acquire()
+      spawn(function()
+        local _ <close> = lock:acquire()
+        print "never"
+      end)
+      lock:release()
+      kill()
+      print(spawn(function() return code_of(lock:acquire()) end):peek())
+    ]])
+  end)
+
+  it("hands a lock that it was given to who waits", function()
+    expect("ok\ttrue\n", [[
+      local lock = aio.lock()
+      lock:try_acquire()
+      spawn(function() lock:acquire() end)
+      job:try_put(function() return code_of(lock:acquire()) end)
+      step()
+      lock:release()
+      kill()
+      step()
+      print(survivor:peek())
+    ]])
+  end)
+
+  it("leaves a lock while it waits for it", function()
+    expect("ok\ttrue\n", [[
+      local lock = aio.lock()
+      lock:try_acquire()
+      spawn(function() lock:acquire() end)
+      kill()
+      lock:release()
+      print(spawn(function() return code_of(lock:acquire()) end):peek())
+    ]])
+  end)
+
+  it("releases the lock it holds, or is its dead owner", function()
+    expect("ok\ttrue\nok\tEOWNERDEAD\n", [[
+      local lock, other = aio.lock(), aio.lock()
+      spawn(function()
+        local _ <close> = lock:acquire()
+        other:acquire()
+        aio.sleep(math.huge)
+      end)
+      kill()
+      print(spawn(function() return code_of(lock:acquire()) end):peek())
+      print(spawn(function() return code_of(other:acquire()) end):peek())
+    ]])
+  end)
+end)

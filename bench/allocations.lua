@@ -112,6 +112,11 @@ aio.run(function()
   end)
   other:cancel()
 
+  local semaphore = aio.semaphore(1)
+  measure("semaphore", function()
+    for _ = 1, N do semaphore:acquire():release() end
+  end)
+
   measure("spawn", function()
     for _ = 1, N do aio.spawn(trivial):await() end
   end)

@@ -141,7 +141,8 @@ function parts.cancel()
 end
 
 function parts.allocations()
-  local bars = { spawn = 1 } -- the task itself; the others allocate nothing
+  -- The task itself, and the permit; the others allocate nothing.
+  local bars = { spawn = 1, semaphore = 1 }
   local text = output(lua .. " bench/allocations.lua")
   for name, each in text:gmatch("(%S+)\t(%S+)\n") do
     row("allocations, " .. name, tonumber(each), "", "<=", bars[name] or 0)

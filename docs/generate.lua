@@ -36,7 +36,7 @@ local PUBLIC = {
 local PREFIXES = {
   { "aio%.", "aio." }, { "context%.", "aio.context." },
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
-  { "channel:" }, { "event:" }, { "lock:" },
+  { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "udp:" }, { "remote:" },
 }

@@ -34,6 +34,7 @@ local aio = {
   time_left = core.time_left,
   -- between tasks
   lock = core.lock,
+  semaphore = core.semaphore,
   event = core.event,
   channel = core.channel,
   -- context

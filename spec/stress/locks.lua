@@ -58,9 +58,31 @@ local function dead_owner()
   check(lock:try_acquire() == lock, "the lock is not free")
 end
 
-local a = aio.run(function()
+local function semaphores()
+  local sem, inside, n = aio.semaphore(2), 0, 0
+  local g <close> = aio.group()
+  for _ = 1, 5 do
+    g:spawn(function()
+      local _ <close> = sem:acquire()
+      inside = inside + 1
+      check(inside <= 2, "three are inside")
+      aio.yield()
+      inside, n = inside - 1, n + 1
+    end)
+  end
+  local cancelled = g:spawn(sem.acquire, sem)
+  aio.yield()
+  cancelled:cancel()
+  g:wait()
+  expect_cancelled(cancelled)
+  local first, second = sem:try_acquire(), sem:try_acquire()
+  check(first and second and not sem:try_acquire(), "a permit is lost")
+  return n
+end
+
+local a, b = aio.run(function()
   dead_owner()
-  return locks()
+  return locks(), semaphores()
 end)
 
-return a == 4
+return a == 4 and b == 5

@@ -93,4 +93,17 @@ describe("a task that is ended by force", function()
       print(spawn(function() return code_of(other:acquire()) end):peek())
     ]])
   end)
+
+  it("leaves a permit that it was given to the next", function()
+    expect("ok\ttrue\nfalse\n", [[
+      local sem = aio.semaphore(1)
+      local permit = sem:try_acquire()
+      spawn(function() sem:acquire() end)
+      permit:release()
+      kill()
+      collectgarbage "stop"
+      print(spawn(function() return sem:acquire() ~= nil end):peek())
+      print(sem:try_acquire())
+    ]])
+  end)
 end)

@@ -37,7 +37,7 @@ local PREFIXES = {
   { "aio%.", "aio." }, { "context%.", "aio.context." },
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
-  { "var:" }, { "loop:" }, { "conn:" },
+  { "condition:" }, { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "udp:" }, { "remote:" },
 }
 

@@ -36,6 +36,7 @@ local aio = {
   lock = core.lock,
   semaphore = core.semaphore,
   event = core.event,
+  condition = core.condition,
   channel = core.channel,
   -- context
   context = core.context,

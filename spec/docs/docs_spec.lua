@@ -40,6 +40,7 @@ local OBJECTS = {
   ["perilune.semaphore"] = { "semaphore:" },
   ["perilune.permit"] = { "permit:" },
   ["perilune.event"] = { "event:" },
+  ["perilune.condition"] = { "condition:" },
   ["perilune.channel"] = { "channel:" },
   ["perilune.var"] = { "var:" },
   ["perilune.tcp"] = { "conn:" },

@@ -80,9 +80,38 @@ local function semaphores()
   return n
 end
 
-local a, b = aio.run(function()
+local function conditions()
+  local cond, lock = aio.condition()
+  local items, n = 0, 0
+  local g <close> = aio.group()
+  for _ = 1, 3 do
+    g:spawn(function()
+      local _ <close> = lock:acquire()
+      while items == 0 do
+        cond:wait()
+      end
+      items, n = items - 1, n + 1
+    end)
+  end
+  local cancelled = g:spawn(function()
+    local _ <close> = lock:acquire()
+    cond:wait()
+  end)
+  aio.yield()
+  do
+    local _ <close> = lock:acquire()
+    cancelled:cancel()
+    items = 3
+    cond:notify_all()
+  end
+  g:wait()
+  expect_cancelled(cancelled)
+  return n
+end
+
+local a, b, c = aio.run(function()
   dead_owner()
-  return locks(), semaphores()
+  return locks(), semaphores(), conditions()
 end)
 
-return a == 4 and b == 5
+return a == 4 and b == 5 and c == 3

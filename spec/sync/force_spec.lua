@@ -106,4 +106,52 @@ describe("a task that is ended by force", function()
       print(sem:try_acquire())
     ]])
   end)
+
+  it("holds the lock of a condition it was woken from", function()
+    expect("true\nok\ttrue\n", [[
+      local cond, lock = aio.condition()
+      spawn(function()
+        lock:acquire()
+        local _ <close> = closing(function() print(lock:release()) end)
+        cond:wait()
+        print "never"
+      end)
+      lock:try_acquire()
+      cond:notify()
+      lock:release()
+      kill()
+      print(spawn(function() return code_of(lock:acquire()) end):peek())
+    ]])
+  end)
+
+  it("leaves a condition, with the lock if that is free", function()
+    expect("true\nok\ttrue\n", [[
+      local cond, lock = aio.condition()
+      spawn(function()
+        lock:acquire()
+        local _ <close> = closing(function() print(lock:release()) end)
+        cond:wait()
+      end)
+      kill()
+      print(spawn(function() return code_of(lock:acquire()) end):peek())
+    ]])
+  end)
+
+  it("does not wait for the lock of a condition", function()
+    expect("1\n0\ntrue\n", [[
+      local cond, lock = aio.condition()
+      for _ = 1, 2 do
+        spawn(function()
+          local _ <close> = lock:acquire()
+          cond:wait()
+        end)
+      end
+      lock:try_acquire()
+      cond:notify() -- one of them waits for the lock already
+      kill()
+      print(loop:stats().tasks)
+      print(cond:notify_all())
+      print(lock:release())
+    ]])
+  end)
 end)

@@ -172,6 +172,7 @@ static void open_all(lua_State *L, peri_loop *l) {
   peri_lock_open(L, l);
   peri_semaphore_open(L, l);
   peri_condition_open(L, l);
+  peri_barrier_open(L, l);
   peri_watch_open(L, l);
   peri_var_open(L, l);
   peri_probe_open(L, l);

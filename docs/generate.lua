@@ -37,7 +37,7 @@ local PREFIXES = {
   { "aio%.", "aio." }, { "context%.", "aio.context." },
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
-  { "condition:" }, { "var:" }, { "loop:" }, { "conn:" },
+  { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "udp:" }, { "remote:" },
 }
 

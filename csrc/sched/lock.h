@@ -1,5 +1,5 @@
 /*
-** lock.h - locks, semaphores, conditions.
+** lock.h - locks, semaphores, conditions, barriers.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -45,10 +45,11 @@ void peri_lock_queue(peri_lock *k, peri_task *t, const peri_wait *w);
 /* The owner ended while others waited: pushes nil, message, "EOWNERDEAD". */
 int peri_lock_fail(lua_State *L, peri_lock *k);
 
-/* Make the metatables, and set `lock`, `semaphore`, `condition` in the table on
-** top. */
+/* Make the metatables, and set `lock`, `semaphore`, `condition`, `barrier`
+** in the table on top. */
 void peri_lock_open(lua_State *L, peri_loop *l);
 void peri_semaphore_open(lua_State *L, peri_loop *l);
 void peri_condition_open(lua_State *L, peri_loop *l);
+void peri_barrier_open(lua_State *L, peri_loop *l);
 
 #endif

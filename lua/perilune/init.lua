@@ -37,6 +37,7 @@ local aio = {
   semaphore = core.semaphore,
   event = core.event,
   condition = core.condition,
+  barrier = core.barrier,
   channel = core.channel,
   -- context
   context = core.context,

@@ -41,6 +41,7 @@ local OBJECTS = {
   ["perilune.permit"] = { "permit:" },
   ["perilune.event"] = { "event:" },
   ["perilune.condition"] = { "condition:" },
+  ["perilune.barrier"] = { "barrier:" },
   ["perilune.channel"] = { "channel:" },
   ["perilune.var"] = { "var:" },
   ["perilune.tcp"] = { "conn:" },

@@ -109,9 +109,28 @@ local function conditions()
   return n
 end
 
-local a, b, c = aio.run(function()
+local function barriers()
+  local barrier, sum = aio.barrier(3), 0
+  local g <close> = aio.group()
+  for _ = 1, 2 do
+    g:spawn(function()
+      local number = barrier:wait()
+      sum = sum + number
+    end)
+  end
+  local cancelled = g:spawn(barrier.wait, barrier)
+  cancelled:cancel()
+  aio.yield()
+  local number = barrier:wait()
+  sum = sum + number
+  g:wait()
+  expect_cancelled(cancelled)
+  return sum
+end
+
+local a, b, c, d = aio.run(function()
   dead_owner()
-  return locks(), semaphores(), conditions()
+  return locks(), semaphores(), conditions(), barriers()
 end)
 
-return a == 4 and b == 5 and c == 3
+return a == 4 and b == 5 and c == 3 and d == 6

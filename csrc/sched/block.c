@@ -67,40 +67,48 @@ static const char *code_of(const peri_block *b) {
   return b->scope.cause == PERI_CAUSE_DEADLINE ? "ETIMEDOUT" : "ECANCELED";
 }
 
-/* Pushes nil, message, code. The message begins with the code. */
+/* Pushes what messages call the scope whose object is at `idx`, if it has
+** one. */
+static const char *push_title(lua_State *L, int idx) {
+  const char *name = NULL;
+  peri_error_room(L, 4);
+  if (lua_isuserdata(L, idx)) {
+    lua_getiuservalue(L, idx, 1);
+    name = lua_tostring(L, -1);
+  }
+  return name ? lua_pushfstring(L, "the scope \"%s\"", name)
+              : lua_pushliteral(L, "the scope");
+}
+
+/* Pushes nil, message, code. The message begins with the code. The object of
+** the scope, if any, is at 1. */
 static int push_failure(lua_State *L, const char *code, double limit) {
+  const char *title = push_title(L, 1);
+  int named = title[sizeof "the scope" - 1] != '\0';
   if (*code == 'E' && code[1] == 'C')
-    return peri_error_fail(L, code, "the scope was cancelled");
+    return peri_error_fail(L, code, "%s was cancelled", title);
   if (limit < HUGE_VAL)
-    return peri_error_fail(L, code, "timed out after %f s",
+    return peri_error_fail(L, code, "%s%stimed out after %f s",
+                           named ? title : "", named ? " " : "",
                            (LUAI_UACNUMBER)(limit > 0 ? limit : 0));
-  return peri_error_fail(L, code, "the deadline of the scope has passed");
+  return peri_error_fail(L, code, "the deadline of %s has passed", title);
 }
 
-/* The error object on top gets the reason that the scope was cancelled
-** with. */
-static void add_reason(lua_State *L, peri_loop *l, peri_block *b) {
-  peri_scope_push_cancelled(L, l, &b->scope);
-  lua_getfield(L, -1, "reason");
-  lua_setfield(L, -3, "reason");
-  lua_pop(L, 1);
-}
-
+/* Pushes the error object for the scope at 1, with the reason it was
+** cancelled with, if any. */
 static void push_failure_object(lua_State *L, peri_loop *l,
                                 const char *code, peri_block *b) {
+  const char *at = b->where, *title = push_title(L, 1);
   peri_scope_push_cancelled(L, l, &b->scope);
   lua_getfield(L, -1, "reason");
-  lua_remove(L, -2);
-  const char *at = b->where;
-  if (*code == 'E' && code[1] == 'C') {
-    peri_error_new(L, code, "the scope opened at %s was cancelled", at);
-    add_reason(L, PERI_LOOP(L), b);
-  } else if (b->limit < HUGE_VAL)
-    peri_error_new(L, code, "the scope opened at %s timed out after %f s", at,
+  if (*code == 'E' && code[1] == 'C')
+    peri_error_new(L, code, "%s opened at %s was cancelled", title, at);
+  else if (b->limit < HUGE_VAL)
+    peri_error_new(L, code, "%s opened at %s timed out after %f s", title, at,
                    (LUAI_UACNUMBER)b->limit);
   else
-    peri_error_new(L, code, "the deadline of the scope opened at %s has "
-                            "passed", at);
+    peri_error_new(L, code, "the deadline of %s opened at %s has passed",
+                   title, at);
   lua_insert(L, -2);
   lua_setfield(L, -2, "reason");
 }
@@ -195,7 +203,7 @@ static int pass_on(lua_State *L, peri_loop *l, int good) {
 static int leave_inner(lua_State *L, peri_loop *l, peri_block *b, int good) {
   if (good) {
     lua_settop(L, below(L));
-    peri_push_left_open(L, l);
+    peri_trace_left_open(L, l);
   }
   peri_block *inner = peri_task_unwind(L, l, &b->scope);
   if (inner)
@@ -293,6 +301,13 @@ static peri_block *check_scope(lua_State *L) {
   return peri_block_check(L, 1);
 }
 
+static void check_name(lua_State *L, int idx) {
+  int type = lua_getfield(L, idx, "name");
+  if (type != LUA_TNIL && type != LUA_TSTRING)
+    luaL_argerror(L, idx, "field 'name' must be a string");
+  lua_pop(L, 1);
+}
+
 static double option_limit(lua_State *L, int idx) {
   lua_getfield(L, idx, "timeout");
   if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
@@ -312,6 +327,7 @@ static double check_options(lua_State *L, int *shielded) {
   lua_getfield(L, 1, "shield");
   *shielded = lua_toboolean(L, -1);
   lua_pop(L, 1);
+  check_name(L, 1);
   return option_limit(L, 1);
 }
 
@@ -373,7 +389,7 @@ static int closed_k(lua_State *L, int status, lua_KContext ctx) {
 ** far, that is now. */
 static int close_inner(lua_State *L, peri_loop *l, peri_block *b) {
   if (lua_isnil(L, 2)) {
-    peri_push_left_open(L, l);
+    peri_trace_left_open(L, l);
     lua_replace(L, 2);
     lua_pushboolean(L, 1); /* 3: this error is ours to raise */
   }

@@ -35,7 +35,7 @@ typedef struct peri_callback {
 /* {== Calling ========================================================== */
 
 static int raise_left_open(lua_State *L) {
-  peri_push_left_open(L, lua_touserdata(L, 1));
+  peri_trace_left_open(L, lua_touserdata(L, 1));
   return lua_error(L);
 }
 

@@ -145,7 +145,7 @@ static int unwind_k(lua_State *L, int status, lua_KContext ctx) {
 /* The coroutine at 1 has left a scope open at a yield: it cannot go on. */
 static int left_open(lua_State *L, peri_loop *l, generator *g) {
   lua_settop(L, 1);
-  peri_push_left_open(L, l);
+  peri_trace_left_open(L, l);
   lua_pushvalue(L, 1);
   close_inside(L, l, g, 1, 0); /* errors of its handlers are not raised */
   lua_settop(L, 2);

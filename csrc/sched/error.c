@@ -49,9 +49,10 @@ void peri_error_new(lua_State *L, const char *code, const char *fmt, ...) {
 }
 
 /* The modules of the library are the files in one folder. */
-static int is_library(const peri_loop *l, const char *source) {
+int peri_error_is_ours(const peri_loop *l, const lua_Debug *ar) {
   size_t n = l && l->library ? strlen(l->library) : 0;
-  return n && !strncmp(source, l->library, n) && !strchr(source + n, '/');
+  return n && !strncmp(ar->source, l->library, n) &&
+         !strchr(ar->source + n, '/');
 }
 
 int peri_error_level(lua_State *L) {
@@ -59,7 +60,7 @@ int peri_error_level(lua_State *L) {
   int level = 1;
   for (; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "S", &ar);
-    if (!is_library(PERI_LOOP(L), ar.source)) return level;
+    if (!peri_error_is_ours(PERI_LOOP(L), &ar)) return level;
   }
   return 1;
 }

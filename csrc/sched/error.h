@@ -28,6 +28,9 @@ int peri_error_raise(lua_State *L, const char *code, const char *fmt, ...);
 ** this library: whose mistake it was. */
 int peri_error_level(lua_State *L);
 
+/* True if the function, of which "S" is known, is of the library's Lua. */
+int peri_error_is_ours(const peri_loop *l, const lua_Debug *ar);
+
 /* Raises "bad argument" if the table at `idx` has a key that is not in the
 ** list, which ends with NULL. */
 void peri_error_check_options(lua_State *L, int idx,

@@ -298,7 +298,7 @@ static int group_close(lua_State *L) {
     peri_wait_look(L, l);
   lua_settop(L, 2);
   if (t->inner != &g->block.scope && lua_isnil(L, 2)) {
-    peri_push_left_open(L, l);
+    peri_trace_left_open(L, l);
     lua_replace(L, 2);
     lua_pushboolean(L, 1);
   }

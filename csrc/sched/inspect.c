@@ -69,10 +69,10 @@ static void push_parent(lua_State *L, peri_loop *l, const peri_task *t) {
 static void info_live(lua_State *L, peri_loop *l, const peri_task *t) {
   push_parent(L, l, t);
   lua_setfield(L, -2, "parent");
-  peri_trace_where(L, t);
+  peri_trace_where(L, l, t);
   lua_setfield(L, -2, "where");
   if (t->out.phase != PERI_ARMED) return;
-  lua_pushstring(L, t->wait->name);
+  peri_trace_wait(L, l, t);
   lua_setfield(L, -2, "waiting_on");
   uint32_t ms = (uint32_t)(l->now / 1000000) - t->since;
   lua_pushnumber(L, ((lua_Number)l->now / 1e9) - (lua_Number)ms / 1000);
@@ -92,7 +92,8 @@ static void info_noted(lua_State *L, peri_loop *l, int index,
 
 /* task:info() -> table: id, name, state ("ready", "running", "waiting", or
 ** how it ended), waiting_on and since (aio.now's clock) if it waits, where
-** (file:line) and parent (a task) if it has not ended. Never waits. */
+** (file:line) and parent (a task) if it has not ended; in debug, spawned_at
+** (file:line). Never waits. */
 static int task_info(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_task *t = peri_task_check(L, l, 1);
@@ -103,7 +104,7 @@ static int task_info(lua_State *L) {
   lua_pushstring(L, state_of(l, t));
   lua_setfield(L, -2, "state");
   info_noted(L, l, PERI_STASH_NAMES, "name");
-  info_noted(L, l, PERI_STASH_SPAWNED, "spawned_at");
+  info_noted(L, l, PERI_STASH_MADE, "spawned_at");
   if (t->co) info_live(L, l, t);
   return 1;
 }
@@ -123,8 +124,7 @@ static int task(lua_State *L) {
   return 1;
 }
 
-/* core.tasks() -> list of the tasks that have not ended, in the order of
-** their making. */
+/* core.tasks() -> list of the tasks that have not ended, in no order. */
 static int tasks(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_newtable(L);

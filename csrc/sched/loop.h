@@ -112,7 +112,7 @@ enum {
   PERI_STASH_CANCELLED, /* the Cancelled object without a reason */
   PERI_STASH_TRACES,    /* the last failures and their tracebacks */
   PERI_STASH_NAMES,     /* awaitable -> name, weak keys */
-  PERI_STASH_SPAWNED,   /* task -> where it was spawned, weak; in debug */
+  PERI_STASH_MADE,      /* object -> the line that made it, weak; in debug */
   PERI_STASH_ON_ERROR,  /* the error hook, or nil */
   PERI_STASH_HOOK,      /* C function: calls the error hook */
   PERI_STASH_LIBRARY,   /* the string that `library` points to */

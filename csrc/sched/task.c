@@ -72,16 +72,6 @@ static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_xmove(L, co, lua_gettop(L) - idx);
 }
 
-/* In debug: remembers which line made the task on top. */
-static void note_spawn(lua_State *L, peri_loop *l) {
-  peri_error_room(L, 6);
-  peri_stash_push(l, L, PERI_STASH_SPAWNED);
-  lua_pushvalue(L, -2);
-  luaL_where(L, peri_error_level(L));
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
-}
-
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
                          int nargs) {
   int idx = lua_gettop(L) - nargs;
@@ -92,7 +82,7 @@ peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
   t->context = NULL;
   peri_stash_push(l, L, PERI_STASH_TASK);
   lua_setmetatable(L, -2);
-  if (l->debug) note_spawn(L, l);
+  peri_trace_made(L, l);
   lua_insert(L, idx);
   lua_State *co = peri_slot_coroutine(L, l, idx);
   if (nargs > LUA_MINSTACK - 4 && !lua_checkstack(co, nargs + LUA_MINSTACK)) {
@@ -206,7 +196,7 @@ static int unwind_k(lua_State *L, int status, lua_KContext ctx) {
 static int left_open(lua_State *L, peri_loop *l, int good) {
   if (good) {
     lua_settop(L, 2);
-    peri_push_left_open(L, l);
+    peri_trace_left_open(L, l);
   }
   return unwind_k(L, LUA_OK, 0);
 }
@@ -593,14 +583,6 @@ peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
     peri_block_close(l, b);
   }
   return NULL;
-}
-
-void peri_push_left_open(lua_State *L, const peri_loop *l) {
-  peri_block *b = PERI_OF(l->current->inner, peri_block, scope);
-  peri_error_new(L, "EINVAL",
-                 "a scope or group opened at %s was left open; declare it "
-                 "<close>, so that it is closed where its block ends",
-                 b->where);
 }
 
 /* }===================================================================== */

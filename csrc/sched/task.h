@@ -191,9 +191,6 @@ void peri_block_close(peri_loop *l, peri_block *b);
 peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
                              const peri_scope *limit);
 
-/* Pushes the error object for the innermost block, which was left open. */
-void peri_push_left_open(lua_State *L, const peri_loop *l);
-
 /* Raises an error at C level `level` if the value at `idx` cannot be
 ** called. */
 void peri_check_callable(lua_State *L, int idx);

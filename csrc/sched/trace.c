@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "hand.h"
 
 #define RING 16 /* failures remembered */
 
@@ -67,18 +68,114 @@ void peri_trace_push(lua_State *L, peri_loop *l, int idx) {
 
 /* }===================================================================== */
 
+/* {== What is waited for =============================================== */
+
+/* What the C function that is parked in `co` was called for is its first
+** argument. These push a text for it, or nothing and return 0. */
+
+/* One without a name; in debug, where it was made. */
+static void push_kind(lua_State *L, peri_loop *l, const char *kind,
+                      int idx) {
+  peri_trace_push_made(L, l, idx);
+  if (lua_isnil(L, -1))
+    lua_pushstring(L, kind);
+  else
+    lua_pushfstring(L, "%s made at %s", kind, lua_tostring(L, -1));
+}
+
+/* An awaitable: its kind and name. */
+static int push_awaitable(lua_State *L, peri_loop *l,
+                          const peri_outcome *o, int idx) {
+  static const char *const kinds[] = {"future", "task", "callback"};
+  const peri_task *t = (const peri_task *)(const void *)o;
+  peri_stash_push(l, L, PERI_STASH_NAMES);
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, -2) == LUA_TSTRING)
+    lua_pushfstring(L, "%s \"%s\"", kinds[o->kind], lua_tostring(L, -1));
+  else if (o->kind == PERI_TASK)
+    lua_pushfstring(L, "task %d", (int)t->id);
+  else
+    push_kind(L, l, kinds[o->kind], idx);
+  return 1;
+}
+
+/* Other objects: what their text, as in "tcp (127.0.0.1:80)", has in
+** parentheses. */
+static int push_object(lua_State *L, int idx) {
+  if (luaL_getmetafield(L, idx, "__tostring") == LUA_TNIL) return 0;
+  const char *text = luaL_tolstring(L, idx, NULL);
+  const char *from = strchr(text, '('), *to = strrchr(text, ')');
+  if (!from || !to) return 0;
+  lua_pushlstring(L, from + 1, (size_t)(to - from - 1));
+  return 1;
+}
+
+/* A host, path or name, with the port that follows, if any. */
+static int push_address(lua_State *L, lua_State *co) {
+  const char *host = lua_tostring(co, 1);
+  if (!lua_isinteger(co, 2))
+    lua_pushstring(L, host);
+  else
+    lua_pushfstring(L, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host,
+                    (int)lua_tointeger(co, 2));
+  return 1;
+}
+
+static int is_await(const peri_wait *w) {
+  return !strcmp(w->name, "await") || !strcmp(w->name, "join");
+}
+
+/* Pushes the words for the wait, or replaces them by those for what is
+** awaited. */
+static void push_wait(lua_State *L, peri_loop *l, const peri_wait *w,
+                      lua_State *co) {
+  int at = lua_gettop(L) + 1, named = 0;
+  const peri_outcome *o = NULL;
+  peri_error_room(L, 10);
+  lua_pushnil(L); /* for the result */
+  if (lua_type(co, 1) == LUA_TSTRING) {
+    named = push_address(L, co);
+  } else if (lua_isuserdata(co, 1) && lua_checkstack(co, 1)) {
+    lua_pushvalue(co, 1);
+    lua_xmove(co, L, 1); /* nothing, if it is the same */
+    o = peri_outcome_test(L, l, -1);
+    if (!o) named = push_object(L, at + 1);
+    if (o && is_await(w)) named = push_awaitable(L, l, o, at + 1);
+  }
+  if (!named)
+    lua_pushstring(L, w->name);
+  else if (!o)
+    lua_pushfstring(L, "%s %s", w->name, lua_tostring(L, -1));
+  lua_replace(L, at);
+  lua_settop(L, at);
+}
+
+void peri_trace_wait(lua_State *L, peri_loop *l, const peri_task *t) {
+  push_wait(L, l, t->wait, peri_task_waits_in(t));
+}
+
+/* }===================================================================== */
+
 /* {== Who waits for what =============================================== */
 
-/* The innermost Lua function of the coroutine is the one to name. */
-void peri_trace_where(lua_State *L, const peri_task *t) {
+/* Pushes the line of the innermost Lua function in `co` that is not of this
+** library, or nothing and returns 0. */
+static int push_line(lua_State *L, const peri_loop *l, lua_State *co) {
   lua_Debug ar;
-  for (int i = 0; t->co && lua_getstack(t->co, i, &ar); i++) {
-    lua_getinfo(t->co, "Sl", &ar);
-    if (ar.currentline <= 0) continue;
+  for (int i = 0; lua_getstack(co, i, &ar); i++) {
+    lua_getinfo(co, "Sl", &ar);
+    if (ar.currentline <= 0 || peri_error_is_ours(l, &ar)) continue;
     lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-    return;
+    return 1;
   }
-  lua_pushliteral(L, "?");
+  return 0;
+}
+
+void peri_trace_where(lua_State *L, const peri_loop *l,
+                      const peri_task *t) {
+  lua_State *co = t->co;
+  if (co && t->out.phase == PERI_ARMED) co = peri_task_waits_in(t);
+  if (!co || !push_line(L, l, co)) lua_pushliteral(L, "?");
 }
 
 static void push_name(lua_State *L, peri_loop *l, const peri_task *t) {
@@ -96,10 +193,11 @@ static void add_task(lua_State *L, peri_loop *l, luaL_Buffer *b,
   int top = lua_gettop(L);
   push_name(L, l, t);
   const char *name = lua_tostring(L, -1);
-  peri_trace_where(L, t);
+  peri_trace_where(L, l, t);
+  peri_trace_wait(L, l, t);
   const char *line =
     lua_pushfstring(L, "\n  %s waits for %s at %s", name,
-                    t->wait ? t->wait->name : "?", lua_tostring(L, -1));
+                    lua_tostring(L, -1), lua_tostring(L, -2));
   lua_replace(L, top + 1);
   lua_settop(L, top + 1);
   (void)line;
@@ -112,8 +210,9 @@ int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t) {
   peri_trace_check_fork(L, l);
   luaL_Buffer b;
   uint32_t listed = 0;
-  const char *what = t->wait ? t->wait->name : "?";
   peri_error_room(L, LUA_MINSTACK);
+  push_wait(L, l, t->wait, L);
+  const char *what = lua_tostring(L, -1);
   luaL_buffinit(L, &b);
   for (uint32_t i = 1; i <= l->slots && listed < LISTED; i++) {
     lua_rawgeti(l->stash, PERI_STASH_TASKS, i);
@@ -129,6 +228,64 @@ int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t) {
                  "and no other task is left to do it%s%s",
                  what, listed ? "; waiting are" : "", lua_tostring(L, -1));
   return lua_error(L);
+}
+
+/* }===================================================================== */
+
+/* {== Where things were made =========================================== */
+
+/* Pushes what messages call a block: its name, if it is a scope that has one.
+** Function forms have no object, and that of a group has no string there. */
+static const char *push_block_name(lua_State *L, peri_loop *l,
+                                   const peri_block *b) {
+  peri_push_anchored(l, L, b);
+  if (!lua_isuserdata(L, -1) ||
+      lua_getiuservalue(L, -1, 1) != LUA_TSTRING)
+    return lua_pushliteral(L, "a scope or group");
+  return lua_pushfstring(L, "the scope \"%s\"", lua_tostring(L, -1));
+}
+
+void peri_trace_left_open(lua_State *L, peri_loop *l) {
+  const peri_block *b = PERI_OF(l->current->inner, peri_block, scope);
+  peri_error_room(L, 6);
+  int at = lua_gettop(L) + 1;
+  peri_error_new(L, "EINVAL",
+                 "%s opened at %s was left open; declare it <close>, so that "
+                 "it is closed where its block ends",
+                 push_block_name(L, l, b), b->where);
+  lua_replace(L, at);
+  lua_settop(L, at);
+}
+
+/* Pushes the line that makes something now. If that is one of this library, the
+** task works for the line that spawned it. */
+static void push_maker(lua_State *L, peri_loop *l) {
+  if (push_line(L, l, L)) return;
+  if (l->current == l->root) {
+    lua_pushliteral(L, "?");
+    return;
+  }
+  peri_task_push(L, l, l->current);
+  peri_trace_push_made(L, l, -1);
+  lua_remove(L, -2);
+}
+
+void peri_trace_note_made(lua_State *L, peri_loop *l) {
+  peri_error_room(L, 8);
+  peri_stash_push(l, L, PERI_STASH_MADE);
+  lua_pushvalue(L, -2);
+  push_maker(L, l);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+void peri_trace_push_made(lua_State *L, peri_loop *l, int idx) {
+  idx = lua_absindex(L, idx);
+  peri_error_room(L, 2);
+  peri_stash_push(l, L, PERI_STASH_MADE);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
 }
 
 /* }===================================================================== */

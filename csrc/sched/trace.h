@@ -26,8 +26,26 @@ void peri_trace_check_fork(lua_State *L, peri_loop *l);
 /* Raises EDEADLK in `t`, which nothing can wake, with who waits for what. */
 int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t);
 
+/* Pushes what the parked task waits for, in words: "read 127.0.0.1:80",
+** "channel get", "task \"x\"". */
+void peri_trace_wait(lua_State *L, peri_loop *l, const peri_task *t);
+
 /* Pushes "file:line" of what the parked or running task does, or "?". */
-void peri_trace_where(lua_State *L, const peri_task *t);
+void peri_trace_where(lua_State *L, const peri_loop *l,
+                      const peri_task *t);
+
+/* Pushes the error object for the innermost block, which was left open. */
+void peri_trace_left_open(lua_State *L, peri_loop *l);
+
+/* In debug: remembers which line made the object on top. May raise. */
+void peri_trace_note_made(lua_State *L, peri_loop *l);
+static inline void peri_trace_made(lua_State *L, peri_loop *l) {
+  if (l->debug) peri_trace_note_made(L, l);
+}
+
+/* Pushes the line that made the object at `idx`, or nil if nobody noted
+** it. */
+void peri_trace_push_made(lua_State *L, peri_loop *l, int idx);
 
 /* Raises an error that says why one cannot wait in L; returns if one can,
 ** by driving the loop. */

@@ -75,6 +75,20 @@ describe("the tree", function()
     g:cancel()
   end))
 
+  it("has the older ones first", case(function()
+    local first = aio.spawn(aio.sleep, 1)
+    local second = aio.spawn(aio.sleep, 9)
+    first:await() -- the next task takes its place
+    local third = aio.spawn(aio.sleep, 9)
+    local order = {}
+    for i, node in ipairs(aio.tree()) do
+      order[i] = node.task
+    end
+    assert.same({ aio.task(), second, third }, order)
+    second:cancel()
+    third:cancel()
+  end))
+
   it("has background tasks", case(function()
     local t
     aio.spawn(function() t = aio.spawn(aio.sleep, 9) end)

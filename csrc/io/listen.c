@@ -10,6 +10,7 @@
 
 #include "poller.h"
 #include "sched/error.h"
+#include "sched/trace.h"
 #include "server.h"
 
 #if !PERI_BY_UV
@@ -131,6 +132,7 @@ int peri_server_listen(lua_State *L, peri_loop *l, uv_handle_type type,
   peri_server **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
   luaL_setmetatable(L, peri_server_type_name(type));
+  peri_trace_made(L, l);
   read_options(L, idx, &o);
   peri_server *s = peri_server_new(L, l, type);
   s->options = o.of_conn;

@@ -25,6 +25,7 @@
 #include "poller.h"
 #include "sched/callback.h"
 #include "sched/error.h"
+#include "sched/trace.h"
 #include "transport.h"
 
 #define TYPE "perilune.udp"
@@ -252,6 +253,7 @@ static peri_udp **push_box(lua_State *L) {
   peri_udp **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
   luaL_setmetatable(L, TYPE);
+  peri_trace_made(L, PERI_LOOP(L));
   return box;
 }
 

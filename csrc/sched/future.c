@@ -328,6 +328,7 @@ static int future(lua_State *L) {
   peri_outcome_init(o, PERI_FUTURE);
   lua_pushvalue(L, lua_upvalueindex(2)); /* the metatable */
   lua_setmetatable(L, -2);
+  peri_trace_made(L, PERI_LOOP(L));
   return 1;
 }
 

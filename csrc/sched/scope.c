@@ -41,14 +41,12 @@ void peri_scope_init(peri_scope *s, peri_scope *parent, int kind) {
   s->cause = PERI_CAUSE_NONE;
   s->shield = s->reason = s->raised = 0;
   s->effective = parent ? parent->effective : 0;
-  s->culprit = s->effective ? parent->culprit : s;
   if (parent) adopt(parent, s);
 }
 
 void peri_scope_shield(peri_scope *s) {
   s->shield = 1;
   s->effective = 0;
-  s->culprit = s;
 }
 
 static void forget_reason(peri_loop *l, peri_scope *s) {
@@ -64,13 +62,18 @@ void peri_scope_remove(peri_loop *l, peri_scope *s) {
   leave_parent(s);
 }
 
+static peri_block *block_of(peri_scope *s) {
+  return s->kind == PERI_SCOPE_BLOCK ? PERI_OF(s, peri_block, scope) : NULL;
+}
+
 /* What made the subtree effective may be outside of it. */
 void peri_scope_move(peri_scope *top, peri_scope *parent) {
   leave_parent(top);
   adopt(parent, top);
-  top->culprit = top;
-  for (peri_scope *s = top; (s = peri_scope_next(top, s, 1));)
-    s->culprit = peri_scope_outer_cancelled(s) ? s->parent->culprit : s;
+  for (peri_scope *s = top; s; s = peri_scope_next(top, s, 1)) {
+    peri_block *b = block_of(s);
+    if (b) b->culprit = NULL;
+  }
 }
 
 peri_scope *peri_scope_next(const peri_scope *top, peri_scope *s, int in) {
@@ -92,7 +95,6 @@ void peri_scope_cancel(peri_loop *l, peri_scope *top, int cause) {
     in = !s->effective && (s == top || !s->shield);
     if (!in) continue;
     s->effective = 1;
-    s->culprit = top;
     l->interrupt(l, s);
   }
 }
@@ -101,16 +103,21 @@ int peri_scope_outer_cancelled(const peri_scope *s) {
   return !s->shield && s->parent && s->parent->effective;
 }
 
-/* One that was cancelled after what is inside of it did not go in there: from
-** culprit to culprit outwards. The way is made shorter for the next one, as
-** all that unwind come by here. */
+/* The next scope outwards that makes `s` effective, as far as is known; NULL
+** if none does. */
+static peri_scope *outwards(peri_scope *s) {
+  peri_block *b = block_of(s);
+  if (b && b->culprit) return b->culprit;
+  return peri_scope_outer_cancelled(s) ? s->parent : NULL;
+}
+
+/* The way is made shorter for the next one: all that unwind come by here. */
 const peri_scope *peri_scope_culprit(peri_scope *s) {
-  peri_scope *found = s->culprit;
-  while (peri_scope_outer_cancelled(found)) found = found->parent->culprit;
-  while (s->culprit != found) {
-    peri_scope *next = s->culprit->parent;
-    s->culprit = found;
-    s = next;
+  peri_scope *found = s, *next;
+  while ((next = outwards(found))) found = next;
+  for (; s != found; s = next) {
+    next = outwards(s);
+    if (block_of(s)) block_of(s)->culprit = found;
   }
   return found;
 }

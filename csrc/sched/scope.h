@@ -30,8 +30,6 @@ struct peri_scope {
   peri_link link;     /* among its siblings */
   peri_scope *parent; /* NULL: nothing outside cancels it */
   peri_link *child;   /* link of the first child; they form a ring */
-  peri_scope *culprit; /* if effective: a cancelled one around it, or itself,
-                          that makes it so */
   unsigned kind : 2;  /* PERI_SCOPE_* */
   unsigned cause : 2; /* why this very scope is cancelled, PERI_CAUSE_* */
   unsigned effective : 1; /* it or one around it (up to a shield) is */
@@ -51,6 +49,8 @@ typedef struct peri_block {
   peri_scope scope;
   peri_timer deadline;
   peri_task *task; /* NULL once it is closed */
+  peri_scope *culprit; /* a scope around it that makes it effective, once
+                          that was found; or NULL */
   /* What is left to do, in C, for a block that its task has not closed:
   ** `l->current` waits if it returns 0, and calls it again when woken. */
   int (*abandon)(peri_loop *l, struct peri_block *b);

@@ -555,6 +555,7 @@ peri_task *peri_wait_enter(lua_State *L, peri_loop *l) {
 void peri_block_open(peri_loop *l, peri_block *b) {
   peri_task *t = l->current;
   b->task = t;
+  b->culprit = NULL;
   peri_scope_init(&b->scope, t->inner, PERI_SCOPE_BLOCK);
   t->inner = &b->scope;
 }

@@ -26,6 +26,7 @@ local PUBLIC = {
   ["tree"] = { tree = "aio." },
   ["tcp"] = { tcp = "aio.tcp." },
   ["unix"] = { unix = "aio.unix." },
+  ["dns"] = { dns = "aio.dns." },
   ["udp"] = { udp = "aio.udp." },
   ["serve"] = { serve = "server:" },
   ["testing"] = { testing = "testing.", Clock = "clock:" },

@@ -49,6 +49,7 @@ typedef struct peri_io {
   uint32_t nlingering; /* closed transports that still send */
   int ending;          /* the Lua state is being closed */
   peri_pool pool;
+  struct peri_resolver *resolver; /* or NULL; see resolver.h */
   uv_prepare_t last;   /* never started */
 } peri_io;
 

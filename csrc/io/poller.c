@@ -51,7 +51,7 @@ typedef struct outside {
   volatile char *mark; /* not 0 in the process that made it; or NULL */
   uv_pid_t pid;        /* of that process */
   uv_walk_cb sweep;
-  void (*look)(peri_loop *l);
+  peri_link attending; /* peri_attention */
   unsigned driven;    /* drives that have begun and not ended */
   unsigned muted : 1; /* SIGPIPE is ignored because of them */
   unsigned own : 1;   /* (in a forked child) uv has a backend of its own */
@@ -78,9 +78,17 @@ static void on_timer(uv_timer_t *timer) {
   uv_idle_start(&p->guard, on_idle);
 }
 
+static void look(outside *p) {
+  peri_link *next;
+  for (peri_link *k = p->attending.next; k != &p->attending; k = next) {
+    next = k->next;
+    peri_attention *a = PERI_OF(k, peri_attention, link);
+    a->look(p->uv.data, a);
+  }
+}
+
 static void on_bell(uv_async_t *bell) {
-  outside *p = PERI_OF(bell, outside, bell);
-  if (p->look) p->look(p->uv.data);
+  look(PERI_OF(bell, outside, bell));
 }
 
 /* }===================================================================== */
@@ -177,7 +185,7 @@ static void poll(peri_loop *l, int64_t timeout) {
     return;
   }
   uv_idle_stop(&p->guard);
-  if (p->look) p->look(l);
+  look(p);
   if (timeout)
     block(p, timeout);
   else
@@ -330,6 +338,7 @@ void peri_poller_open(lua_State *L, peri_loop *l) {
   p->pid = getpid();
   set_mark(l, p);
   p->sweep = sweep_plain;
+  peri_link_init(&p->attending);
   l->outside = p;
   l->poller = &uv_poller;
 }
@@ -348,8 +357,9 @@ void peri_poller_sweep(peri_loop *l, uv_walk_cb sweep) {
   outside_of(l)->sweep = sweep;
 }
 
-void peri_poller_attend(peri_loop *l, void (*look)(peri_loop *l)) {
-  outside_of(l)->look = look;
+void peri_poller_attend(peri_loop *l, peri_attention *a) {
+  peri_link_init(&a->link);
+  peri_list_append(&outside_of(l)->attending, &a->link);
 }
 
 void peri_poller_ring(peri_loop *l) {

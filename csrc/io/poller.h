@@ -33,11 +33,17 @@ int peri_poller_own(peri_loop *l);
 */
 void peri_poller_sweep(peri_loop *l, uv_walk_cb sweep);
 
-/* Has `look` (or nobody: NULL) called before each poll, and when the bell
-** rings: it makes ready what a signal handler has noted. That it is called
+/* Who looks before each poll, and when the bell rings, whether a thread or a
+** signal handler has noted something: makes that ready. That it is called
 ** before each poll matters, since uv does not poll with nothing to wait for,
 ** and then does not hear the bell. */
-void peri_poller_attend(peri_loop *l, void (*look)(peri_loop *l));
+typedef struct peri_attention {
+  peri_link link;
+  void (*look)(peri_loop *l, struct peri_attention *a);
+} peri_attention;
+
+/* From now on, until `link` is taken out. `look` touches no Lua. */
+void peri_poller_attend(peri_loop *l, peri_attention *a);
 
 /* Ends a poll that blocks, or will. From any thread and signal handler. */
 void peri_poller_ring(peri_loop *l);

@@ -47,6 +47,7 @@ static struct {
   int told;                      /* calls of fn since it was installed */
   unsigned generation;           /* how often it was installed */
   peri_runnable run;
+  peri_attention attention;
   pthread_t thread; /* that of the loop */
   pid_t pid;
   struct sigaction before; /* the handler that was found */
@@ -130,7 +131,8 @@ static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
     call(l, L, ++heard.told);
 }
 
-static void look(peri_loop *l) {
+static void look(peri_loop *l, peri_attention *a) {
+  (void)a;
   if (heard.loop != l || heard.told >= heard.count) return;
   if (peri_link_alone(&heard.run.link)) peri_loop_ready(l, &heard.run);
 }
@@ -156,7 +158,8 @@ static void install(peri_loop *l) {
   heard.thread = pthread_self();
   heard.pid = getpid();
   heard.loop = l;
-  peri_poller_attend(l, look);
+  heard.attention.look = look;
+  peri_poller_attend(l, &heard.attention);
   sigaction(SIGINT, &sa, NULL);
 }
 
@@ -166,7 +169,7 @@ static void uninstall(peri_loop *l) {
   if (!sigaction(SIGINT, NULL, &sa) && sa.sa_handler == on_sigint)
     sigaction(SIGINT, &heard.before, NULL);
   heard.loop = NULL;
-  peri_poller_attend(l, NULL);
+  peri_link_out(&heard.attention.link);
   peri_link_out(&heard.run.link);
   peri_hook_disarm(l, raise_interrupt);
 }

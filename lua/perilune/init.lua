@@ -66,6 +66,7 @@ local later = {
 if core.tcp then
   later.tcp = "tcp"
   later.unix = "unix"
+  later.dns = "dns"
 end
 if core.udp then
   later.udp = "udp"

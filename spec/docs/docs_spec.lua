@@ -54,7 +54,7 @@ local OBJECTS = {
 -- Metatables of objects that no user gets hold of, or that have no methods.
 local HIDDEN = {
   ["perilune.run"] = true, ["perilune.watch"] = true, ["perilune.bound"] = true,
-  ["perilune.generator"] = true, ["perilune.lookup"] = true,
+  ["perilune.generator"] = true, ["perilune.lookup"] = true, ["perilune.resolver"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
   ["perilune.probe"] = true,
   ["perilune.error"] = true, ["perilune.cancelled"] = true,

@@ -4,6 +4,7 @@
 
 local aio = require "perilune"
 local core = require "perilune.core"
+local helper = require "spec.helper"
 
 local ends = {}
 
@@ -66,6 +67,39 @@ function ends.fill(a)
     n = n + #block
   end
   return n
+end
+
+local function write_file(text)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+local NAMESPACE = [[
+ip link set lo up || exit 77
+%s || exit 77
+exec env %s %s 2>&1
+]]
+
+--- Runs a program, which has `aio`, in a network and a mount table of its own.
+-- @param setup command of a shell that prepares these
+-- @return what it writes; or nil and why that is impossible here
+function ends.namespace(setup, code)
+  local program = write_file("local aio = require 'perilune'\n" .. code)
+  local script = write_file(NAMESPACE:format(setup, helper.interpreter(),
+    program))
+  local pipe = assert(io.popen(
+    "env -u LD_PRELOAD timeout 60 unshare -rnm sh " .. script .. " 2>&1"))
+  local out = pipe:read "a"
+  local good, _, status = pipe:close()
+  os.remove(program)
+  os.remove(script)
+  if not good and (status == 77 or out:find "unshare") then
+    return nil, "no namespaces here: " .. out
+  end
+  return out
 end
 
 --- Starts a Python program that talks to us. It has `port` or `path` in `arg`.

@@ -24,6 +24,10 @@
 
 #define AT_ONCE 64 /* waits that may complete without switching */
 
+/* A sleeping task is to take 1.4 KB at most, most of which is Lua's. */
+static_assert(sizeof(void *) > 8 || sizeof(peri_task) <= 144,
+              "a task has grown");
+
 static const char not_yours[] = "cannot resume a task from outside the loop";
 
 /* {== New ============================================================== */

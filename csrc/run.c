@@ -145,18 +145,12 @@ static int run_close(lua_State *L) {
 
 /* {== Shutdown ========================================================= */
 
-static int is_of(const peri_task *t, const run *r) {
-  const peri_scope *s = &t->scope;
-  while (s && s != &r->owner.scope) s = s->parent;
-  return s != NULL;
-}
-
 /* Pushes the task in this slot if it is alive and of this run. */
 static peri_task *push_member(lua_State *L, peri_loop *l, const run *r,
                               uint32_t slot) {
   lua_rawgeti(l->stash, PERI_STASH_TASKS, slot);
   peri_task *t = lua_touserdata(l->stash, -1);
-  if (!t || !t->co || !is_of(t, r)) {
+  if (!t || !t->co || !peri_task_is_of(t, &r->owner)) {
     lua_pop(l->stash, 1);
     return NULL;
   }

@@ -75,12 +75,16 @@ static int join_k(lua_State *L, int status, lua_KContext ctx) {
 static const peri_wait awaiting = {"await", peri_task_unlist, await_k};
 static const peri_wait joining = {"join", peri_task_unlist, join_k};
 
-/* True if `o` is a task that, by way of others, waits for `t`. */
-static int waits_for(const peri_outcome *o, const peri_task *t) {
+/* True if `o` is a task that, by way of others, waits for `t`, be it as a
+** member of the group that the last of them waits for. */
+static int waits_for(const peri_loop *l, const peri_outcome *o,
+                     const peri_task *t) {
   for (int i = 0; i < CYCLE && o->kind == PERI_TASK; i++) {
     const peri_task *other = (const peri_task *)(const void *)o;
     if (other == t) return 1;
     if (o->phase != PERI_ARMED) return 0;
+    const peri_owner *members = l->joined(other);
+    if (members) return peri_task_is_of(t, members);
     if (other->wait != &awaiting && other->wait != &joining) return 0;
     o = PERI_OF(other->on, peri_outcome, waiters);
   }
@@ -95,10 +99,7 @@ static int wait_for(lua_State *L, const peri_wait *w) {
   o->flags |= PERI_TAKEN;
   if (o->state != PERI_PENDING)
     return peri_task_done(L, l, w->k(L, LUA_OK, 0));
-  if (waits_for(o, t))
-    return peri_error_raise(L, "EDEADLK",
-                            "a task cannot wait for itself, nor for one that "
-                            "waits for it");
+  if (waits_for(l, o, t)) return peri_trace_cycle(L);
   return peri_task_park_in(L, l, w, &o->waiters);
 }
 

@@ -174,6 +174,30 @@ static int leave_k(lua_State *L, int status, lua_KContext ctx);
 /* Leaving cannot be left: it remembers, and its children are cancelled
 ** along with it. */
 static int leave_abort(peri_loop *l, peri_task *t, int why) {
+/* {== Cycles =========================================================== */
+
+/* A member that waits for `t`, or NULL. */
+static peri_task *waiting_member(const peri_task *t, const peri_group *g) {
+  peri_runnable *first = peri_waitlist_first(&t->out.waiters), *r = first;
+  while (r) {
+    peri_task *member = peri_task_of(r);
+    if (member && peri_task_is_of(member, &g->children)) return member;
+    r = PERI_OF(r->link.next, peri_runnable, link);
+    if (r == first) break;
+  }
+  return NULL;
+}
+
+/* `t` is about to wait for the members: those that wait for it would do so
+** for ever. */
+static void untie(peri_loop *l, peri_task *t, const peri_group *g) {
+  peri_task *member;
+  while ((member = waiting_member(t, g)))
+    if (!peri_task_leave(l, member, PERI_KNOTTED)) break;
+}
+
+/* }===================================================================== */
+
   peri_group *g = t->on;
   if (g->interrupted) return 0; /* by itself, when it cancels its children */
   if (!g->interrupted) g->interrupted = (uint8_t)why;
@@ -195,6 +219,7 @@ static int leave_park(lua_State *L, peri_loop *l, peri_group *g) {
 static int leave_end(lua_State *L, peri_loop *l, peri_group *g) {
   peri_task *t = l->current, *first = g->first;
   forget(l, g);
+  untie(l, l->current, g);
   peri_block_close(l, &g->block);
   if (first) {
     peri_task_push(L, l, first);
@@ -379,13 +404,21 @@ static int group_wait(lua_State *L) {
   return peri_task_park_in(L, l, &waiting, &g->waiters);
 }
 
-/* group:cancel([reason]) -> true if it was not cancelled before. Cancels
-** children and services, never the body. Never waits. */
+static const peri_owner *joined(const peri_task *t) {
+  if (t->wait == &leaving) return &((const peri_group *)t->on)->children;
+  if (t->wait != &waiting) return NULL;
+  return &PERI_OF((peri_waitlist *)t->on, peri_group, waiters)->children;
+}
+
+/* group:cancel([reason]) -> true if it was not cancelled before. Cancels the
+** children, when these have ended the services, and never the body. Never
+** waits. */
 static int group_cancel(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_group *g = check_group(L);
   int fresh = g->block.task && !g->children.scope.cause;
   lua_settop(L, 2);
+  untie(l, l->current, g);
   if (fresh) {
     peri_scope_reason(L, l, &g->children.scope, 2);
     peri_scope_reason(L, l, &g->services.scope, 2);
@@ -490,3 +523,4 @@ void peri_group_open(lua_State *L, peri_loop *l) {
 }
 
 /* }===================================================================== */
+  l->joined = joined;

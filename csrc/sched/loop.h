@@ -159,6 +159,8 @@ struct peri_loop {
   ** innermost scope this is. */
   void (*wake)(peri_loop *l, peri_runnable *r);
   void (*interrupt)(peri_loop *l, struct peri_scope *s);
+  /* And futures of group.c: whose tasks a task waits for to end, or NULL. */
+  const peri_owner *(*joined)(const peri_task *t);
   peri_task *current;   /* who runs; the main chunk's task if no other */
   peri_task *root;      /* the main chunk, as a task */
   peri_task *main;      /* of the running aio.run, or NULL */

@@ -345,7 +345,7 @@ void peri_task_wake(peri_loop *l, peri_task *t) {
   peri_loop_ready(l, &t->run);
 }
 
-static peri_task *task_of(peri_runnable *r) {
+peri_task *peri_task_of(peri_runnable *r) {
   return r->run == task_step || r->run == root_step
            ? PERI_OF(r, peri_task, run) : NULL;
 }
@@ -356,7 +356,7 @@ static void wake(peri_loop *l, peri_runnable *r) {
     n->notice(l, n);
     return;
   }
-  peri_task *t = task_of(r);
+  peri_task *t = peri_task_of(r);
   if (t) t->out.phase = PERI_COMPLETED;
   peri_loop_ready(l, r);
 }
@@ -391,6 +391,7 @@ static int resumed(lua_State *L, peri_loop *l, peri_task *t,
   int phase = t->out.phase;
   t->out.phase = PERI_RUNNING;
   if (phase == PERI_ABORTED) return peri_task_raise(L, l, t);
+  if (phase == PERI_KNOTTED) return peri_trace_cycle(L);
   if (phase == PERI_STARVED) return peri_trace_deadlock(L, l, t);
   return t->wait->k(L, LUA_YIELD, ctx);
 }

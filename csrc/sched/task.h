@@ -25,7 +25,7 @@ typedef struct peri_wait {
   const char *name; /* what the task does, for reports: "read", "sleep" */
   /*
   ** Leaves the wait: undoes in C what parking started, without raising.
-  ** `why` is PERI_ABORTED or PERI_STARVED. Returns 1 if the task is to run
+  ** `why` is one of PERI_ABORTED and those after it. Returns 1 if the task is to run
   ** (and raise), 0 if this wait cannot be left and goes on. NULL is a wait
   ** that cannot be left.
   */
@@ -48,7 +48,8 @@ enum { /* phase of a task's wait */
   PERI_ARMED,     /* parked */
   PERI_COMPLETED, /* woken by what it waited for */
   PERI_ABORTED,   /* woken by a cancellation */
-  PERI_STARVED    /* woken because nothing can come any more */
+  PERI_STARVED,   /* woken because nothing can come any more */
+  PERI_KNOTTED    /* woken because it waits for what waits for it */
 };
 
 struct peri_task {
@@ -98,6 +99,16 @@ void peri_task_release(peri_loop *l, peri_task *t);
 static inline peri_owner *peri_task_owner(const peri_task *t) {
   return PERI_OF(t->scope.parent, peri_owner, scope);
 }
+
+/* True if `t` is a task of `o`, or of a group inside such a task. */
+static inline int peri_task_is_of(const peri_task *t, const peri_owner *o) {
+  const peri_scope *s = &t->scope;
+  while (s && s != &o->scope) s = s->parent;
+  return s != NULL;
+}
+
+/* The waiter of a waitlist as a task, or NULL if it is none. */
+peri_task *peri_task_of(peri_runnable *r);
 
 /* Pushes the userdata of a task that has not been let go. */
 void peri_task_push(lua_State *L, peri_loop *l, const peri_task *t);
@@ -149,8 +160,8 @@ int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *wait,
 /* Raises the Cancelled object of the scope that `t` is in. */
 int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);
 
-/* Has a parked task leave its wait; `why` is PERI_ABORTED or PERI_STARVED.
-** Returns 0 if it was not parked, or goes on to wait. */
+/* Has a parked task leave its wait; `why` is PERI_ABORTED or one of those
+** after it. Returns 0 if it was not parked, or goes on to wait. */
 int peri_task_leave(peri_loop *l, peri_task *t, int why);
 
 /* Ends a task whose coroutine has returned or died. */

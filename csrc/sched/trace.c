@@ -230,6 +230,12 @@ int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t) {
   return lua_error(L);
 }
 
+int peri_trace_cycle(lua_State *L) {
+  return peri_error_raise(L, "EDEADLK",
+                          "a task cannot wait for itself, nor for one that "
+                          "waits for it");
+}
+
 /* }===================================================================== */
 
 /* {== Where things were made =========================================== */

@@ -20,6 +20,10 @@ void peri_trace_error(lua_State *L, peri_loop *l, int idx, lua_State *co);
 ** nil. */
 void peri_trace_push(lua_State *L, peri_loop *l, int idx);
 
+/* Raises EDEADLK where a task waits for itself, or for one that waits for
+** it. */
+int peri_trace_cycle(lua_State *L);
+
 /* Raises in a forked child, where the loop cannot be used. */
 void peri_trace_check_fork(lua_State *L, peri_loop *l);
 

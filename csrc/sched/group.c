@@ -125,6 +125,13 @@ static void end_orphan(peri_loop *l, peri_group *g) {
   peri_scope_remove(l, &g->block.scope);
 }
 
+/* Services serve the others to the end: what cancels the group reaches them
+** when no child is left that could need them. */
+static void end_services(peri_loop *l, peri_group *g) {
+  g->services.scope.shield = 0;
+  peri_scope_cancel(l, &g->services.scope, PERI_CAUSE_CANCEL);
+}
+
 static int collect(peri_loop *l, peri_group *g, peri_task *t) {
   peri_list_append(&g->finished, &t->run.link);
   peri_waitlist_wake(l, &g->takers);
@@ -147,6 +154,7 @@ static int child_ended(peri_loop *l, peri_owner *o, peri_task *t) {
   int kept = member_ended(l, g, t);
   if (!kept && g->iterated) kept = collect(l, g, t);
   if (!o->live) {
+    if (o->closed || o->scope.cause) end_services(l, g);
     peri_waitlist_wake_all(l, &g->waiters);
     peri_waitlist_wake_all(l, &g->takers);
     end_orphan(l, g);
@@ -166,14 +174,6 @@ static int service_ended(peri_loop *l, peri_owner *o, peri_task *t) {
 
 /* }===================================================================== */
 
-/* {== Leaving ========================================================== */
-
-/* Stack while leaving: group, the body's error or nil. */
-static int leave_k(lua_State *L, int status, lua_KContext ctx);
-
-/* Leaving cannot be left: it remembers, and its children are cancelled
-** along with it. */
-static int leave_abort(peri_loop *l, peri_task *t, int why) {
 /* {== Cycles =========================================================== */
 
 /* A member that waits for `t`, or NULL. */
@@ -198,6 +198,14 @@ static void untie(peri_loop *l, peri_task *t, const peri_group *g) {
 
 /* }===================================================================== */
 
+/* {== Leaving ========================================================== */
+
+/* Stack while leaving: group, the body's error or nil. */
+static int leave_k(lua_State *L, int status, lua_KContext ctx);
+
+/* Leaving cannot be left: it remembers, and its children are cancelled
+** along with it. */
+static int leave_abort(peri_loop *l, peri_task *t, int why) {
   peri_group *g = t->on;
   if (g->interrupted) return 0; /* by itself, when it cancels its children */
   if (!g->interrupted) g->interrupted = (uint8_t)why;
@@ -211,6 +219,7 @@ static const peri_wait leaving = {"end of its group", leave_abort, leave_k};
 static int leave_park(lua_State *L, peri_loop *l, peri_group *g) {
   if (g->block.scope.effective && !g->interrupted)
     g->interrupted = PERI_ABORTED;
+  untie(l, l->current, g);
   peri_waitlist_add(&g->waiters, &l->current->run);
   return peri_task_park(L, l, &leaving, g, 0);
 }
@@ -219,7 +228,6 @@ static int leave_park(lua_State *L, peri_loop *l, peri_group *g) {
 static int leave_end(lua_State *L, peri_loop *l, peri_group *g) {
   peri_task *t = l->current, *first = g->first;
   forget(l, g);
-  untie(l, l->current, g);
   peri_block_close(l, &g->block);
   if (first) {
     peri_task_push(L, l, first);
@@ -243,7 +251,7 @@ static int leave_end(lua_State *L, peri_loop *l, peri_group *g) {
 static int leave(lua_State *L, peri_loop *l, peri_group *g) {
   if (g->children.live) return leave_park(L, l, g);
   g->children.closed = g->services.closed = 1;
-  peri_scope_cancel(l, &g->services.scope, PERI_CAUSE_CANCEL);
+  end_services(l, g);
   if (g->services.live) return leave_park(L, l, g);
   return leave_end(L, l, g);
 }
@@ -338,6 +346,7 @@ static int group_abandon(peri_loop *l, peri_block *b) {
   g->children.closed = g->services.closed = 1;
   if (g->failures == RAISE && !g->first) g->body_failed = 1;
   peri_scope_cancel(l, &b->scope, PERI_CAUSE_CANCEL);
+  if (!g->children.live) end_services(l, g);
   if (g->children.live || g->services.live) {
     if (b->task) peri_waitlist_add(&g->waiters, &b->task->run);
     return 0;
@@ -369,7 +378,8 @@ static int group_spawn(lua_State *L) {
 }
 
 /* group:service(fn, ...) -> task that is not waited for: it is cancelled
-** when the children have ended. Never waits. */
+** when the children have ended, and not before, whatever cancels the group.
+** Never waits. */
 static int group_service(lua_State *L) {
   peri_group *g = check_group(L);
   return spawn_in(L, g, &g->services, 0);
@@ -401,6 +411,7 @@ static int group_wait(lua_State *L) {
     lua_pushboolean(L, 1);
     return peri_task_done(L, l, 1);
   }
+  untie(l, l->current, g);
   return peri_task_park_in(L, l, &waiting, &g->waiters);
 }
 
@@ -418,12 +429,11 @@ static int group_cancel(lua_State *L) {
   peri_group *g = check_group(L);
   int fresh = g->block.task && !g->children.scope.cause;
   lua_settop(L, 2);
-  untie(l, l->current, g);
   if (fresh) {
     peri_scope_reason(L, l, &g->children.scope, 2);
     peri_scope_reason(L, l, &g->services.scope, 2);
     peri_scope_cancel(l, &g->children.scope, PERI_CAUSE_CANCEL);
-    peri_scope_cancel(l, &g->services.scope, PERI_CAUSE_CANCEL);
+    if (!g->children.live) end_services(l, g);
   }
   lua_pushboolean(L, fresh);
   return 1;
@@ -499,6 +509,8 @@ static int group(lua_State *L) {
   peri_block_open(l, &g->block);
   peri_owner_init(&g->children, &g->block.scope, child_ended);
   peri_owner_init(&g->services, &g->block.scope, service_ended);
+  g->services.scope.shield = 1;
+  g->services.scope.effective = 0;
   return 1;
 }
 
@@ -514,6 +526,7 @@ void peri_group_open(lua_State *L, peri_loop *l) {
     {NULL, NULL}};
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);
+  l->joined = joined;
   luaL_newmetatable(L, GROUP);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, methods, 1);
@@ -523,4 +536,3 @@ void peri_group_open(lua_State *L, peri_loop *l) {
 }
 
 /* }===================================================================== */
-  l->joined = joined;

@@ -666,6 +666,106 @@ describe("group:service", function()
     assert.equal("2 4 6", log:text())
   end))
 
+  -- A service that says why it ends, and a child that needs it until then.
+  local function served(log, g)
+    local ch = aio.channel()
+    g:service(function()
+      local ok, e = pcall(function()
+        for answer in ch do answer:resolve() end
+      end)
+      log("service", ok or e.reason)
+      error(e)
+    end)
+    g:spawn(function()
+      local ok, e = pcall(aio.sleep, 1000)
+      aio.shield(nil, function()
+        local f = aio.future()
+        ch:put(f)
+        f:await()
+      end)
+      log("served", ok or e.reason)
+      error(e)
+    end)
+  end
+
+  for how, cancel in pairs {
+    ["a failing child"] = function(log)
+      raised(grouped, function(g)
+        served(log, g)
+        g:spawn(failing(1, "oops"))
+      end)
+    end,
+    ["group:cancel"] = function(log)
+      grouped(function(g)
+        served(log, g)
+        aio.sleep(1)
+        g:cancel()
+        g:wait()
+        aio.sleep(1) -- the group has ended before the body does
+        log "body"
+      end)
+    end,
+    ["a deadline"] = function(log)
+      aio.timeout(1, grouped, function(g)
+        served(log, g)
+        aio.sleep(1000)
+      end)
+    end,
+    ["an error in the body"] = function(log)
+      raised(grouped, function(g)
+        served(log, g)
+        aio.sleep(1)
+        error "body"
+      end)
+    end,
+    ["the group being left open"] = function(log)
+      aio.spawn(function()
+        served(log, aio.group())
+        aio.sleep(1)
+      end):join()
+    end,
+  } do
+    it("ends after those it serves: " .. how, case(function()
+      local log = helper.log()
+      cancel(log)
+      has("served:nil service:nil", log:text())
+    end))
+  end
+
+  it("ends after those it serves at the end of a run, too",
+    helper.bare(function()
+      local log = helper.log()
+      aio.run(function()
+        aio.spawn(grouped, function(g)
+          served(log, g)
+          aio.sleep(1000)
+        end)
+        aio.sleep(1)
+      end)
+      assert.equal("served:shutdown service:shutdown", log:text())
+    end))
+
+  it("of a group opened where all is cancelled serves as well", case(function()
+    local log = helper.log()
+    local s <close> = aio.scope()
+    s:cancel()
+    pcall(grouped, function(g) served(log, g) end)
+    has("served", log:text())
+    has("service", log:text())
+    assert.equal("ECANCELED", raised(getmetatable(s).__close, s, raised(aio.check)).code)
+  end))
+
+  it("cancelled by itself ends alone", case(function()
+    grouped(function(g)
+      local service = g:service(aio.sleep, 1000)
+      local child = g:spawn(aio.sleep, 1)
+      aio.yield()
+      service:cancel()
+      assert.is_false((service:join()))
+      assert.is_true(child:await())
+    end)
+  end))
+
   it("that fails is a failing child", case(function()
     local e = {}
     assert.equal(e, raised(grouped, function(g)

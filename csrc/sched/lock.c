@@ -161,6 +161,18 @@ static int lock_close(lua_State *L) {
   return 0;
 }
 
+/* Reports of who waits for a lock take what is in parentheses. */
+static int lock_tostring(lua_State *L) {
+  const peri_lock *k = peri_lock_check(L, 1);
+  if (!k->owner || k->collected)
+    lua_pushliteral(L, "lock (free)");
+  else if (k->owner == PERI_LOOP(L)->root)
+    lua_pushliteral(L, "lock (held by the main chunk)");
+  else
+    lua_pushfstring(L, "lock (held by task %d)", (int)k->owner->id);
+  return 1;
+}
+
 /* The owner is remembered: it may still release the lock. */
 static int lock_gc(lua_State *L) {
   peri_lock *k = peri_lock_check(L, 1);
@@ -192,8 +204,8 @@ static int new_lock(lua_State *L) {
 void peri_lock_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg methods[] = {
     {"acquire", lock_acquire}, {"try_acquire", lock_try_acquire},
-    {"release", lock_release}, {"__close", lock_close}, {"__gc", lock_gc},
-    {NULL, NULL}};
+    {"release", lock_release}, {"__close", lock_close},
+    {"__tostring", lock_tostring}, {"__gc", lock_gc}, {NULL, NULL}};
   lua_pushcfunction(L, new_lock);
   lua_setfield(L, -2, "lock");
   luaL_newmetatable(L, LOCK);

@@ -33,6 +33,7 @@ typedef struct peri_group {
   peri_link finished;    /* ended children, while someone iterates */
   peri_waitlist takers;  /* who iterates */
   peri_task *first;      /* the first that failed, kept */
+  uint32_t untold;       /* failures that `on_failure` has yet to hear of */
   uint8_t failures;      /* RAISE, TELL, KEEP */
   uint8_t body_failed;   /* the body's error came before any child's */
   uint8_t interrupted;   /* leaving was cancelled while it waited */
@@ -56,25 +57,11 @@ peri_task *peri_group_parent(const peri_owner *o) {
 
 /* {== The end of a child =============================================== */
 
-/* Runs in the turn after the child's end: the group's `on_failure`. */
-static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
-  peri_task *t = PERI_OF(r, peri_task, run);
-  peri_group *g = t->on;
-  int top = lua_gettop(L);
-  if (!lua_checkstack(L, LUA_MINSTACK)) return;
-  peri_push_anchored(l, L, g);
-  if (lua_isuserdata(L, -1)) {
-    lua_getiuservalue(L, -1, 1);
-    peri_task_push(L, l, t);
-    lua_pushvalue(L, -1);
-    peri_outcome_push(L, &t->out, lua_gettop(L));
-    lua_remove(L, -3);
-    if (peri_callback_call(l, L, NULL, 2, 0))
-      peri_report(l, L, "callback", t);
-  }
-  peri_task_release(l, t);
-  lua_settop(L, top);
+/* Something is still to come that the group waits for. */
+static int busy(const peri_group *g) {
+  return g->children.live || g->services.live || g->untold;
 }
+
 
 /* ... or the error hook, for a failure that cannot be raised any more. */
 static void secondary(peri_loop *l, peri_runnable *r, lua_State *L) {
@@ -95,9 +82,14 @@ static int defer(peri_loop *l, peri_task *t, peri_group *g,
   return 1;
 }
 
+static void tell(peri_loop *l, peri_runnable *r, lua_State *L);
+
 static int child_failed(peri_loop *l, peri_group *g, peri_task *t) {
   if (g->failures == KEEP) return 0;
-  if (g->failures == TELL) return defer(l, t, g, tell);
+  if (g->failures == TELL) {
+    g->untold++;
+    return defer(l, t, g, tell);
+  }
   if (g->first || g->body_failed) return defer(l, t, g, secondary);
   g->first = t;
   peri_scope_cancel(l, &g->block.scope, PERI_CAUSE_CANCEL);
@@ -118,7 +110,7 @@ static void forget(peri_loop *l, peri_group *g) {
 
 /* The group of a task that died without closing it: nobody waits for it. */
 static void end_orphan(peri_loop *l, peri_group *g) {
-  if (g->block.task || g->children.live || g->services.live) return;
+  if (g->block.task || busy(g)) return;
   if (g->block.scope.parent->kind != PERI_SCOPE_OWNER) return;
   if (g->first) peri_task_release(l, g->first);
   forget(l, g);
@@ -149,27 +141,56 @@ static int member_ended(peri_loop *l, peri_group *g, peri_task *t) {
   return has_failed(g, t) ? child_failed(l, g, t) : 0;
 }
 
+/* Who waits for the children goes on if that was the last of them, and so
+** does who leaves, if they have ended and this was a service. */
+static void check_end(peri_loop *l, peri_group *g) {
+  if (g->children.live || g->untold) return;
+  peri_waitlist_wake_all(l, &g->waiters);
+  end_orphan(l, g);
+}
+
 static int child_ended(peri_loop *l, peri_owner *o, peri_task *t) {
   peri_group *g = PERI_OF(o, peri_group, children);
   int kept = member_ended(l, g, t);
   if (!kept && g->iterated) kept = collect(l, g, t);
   if (!o->live) {
     if (o->closed || o->scope.cause) end_services(l, g);
-    peri_waitlist_wake_all(l, &g->waiters);
     peri_waitlist_wake_all(l, &g->takers);
-    end_orphan(l, g);
   }
+  check_end(l, g);
   return kept;
 }
 
 static int service_ended(peri_loop *l, peri_owner *o, peri_task *t) {
   peri_group *g = PERI_OF(o, peri_group, services);
   int kept = member_ended(l, g, t);
-  if (!o->live) {
-    peri_waitlist_wake_all(l, &g->waiters);
-    end_orphan(l, g);
-  }
+  if (!o->live) check_end(l, g);
   return kept;
+}
+
+/* Calls the group's `on_failure`. It is there until all have been told. */
+static void call_on_failure(peri_loop *l, lua_State *L, peri_group *g,
+                            peri_task *t) {
+  if (!lua_checkstack(L, LUA_MINSTACK)) return;
+  peri_push_anchored(l, L, g);
+  lua_getiuservalue(L, -1, 1);
+  peri_task_push(L, l, t);
+  lua_pushvalue(L, -1);
+  peri_outcome_push(L, &t->out, lua_gettop(L));
+  lua_remove(L, -3);
+  if (peri_callback_call(l, L, NULL, 2, 0)) peri_report(l, L, "callback", t);
+}
+
+/* Runs in the turn after the child's end. */
+static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
+  peri_task *t = PERI_OF(r, peri_task, run);
+  peri_group *g = t->on;
+  int top = lua_gettop(L);
+  call_on_failure(l, L, g, t);
+  peri_task_release(l, t);
+  lua_settop(L, top);
+  g->untold--;
+  check_end(l, g);
 }
 
 /* }===================================================================== */
@@ -249,10 +270,10 @@ static int leave_end(lua_State *L, peri_loop *l, peri_group *g) {
 }
 
 static int leave(lua_State *L, peri_loop *l, peri_group *g) {
-  if (g->children.live) return leave_park(L, l, g);
+  if (g->children.live || g->untold) return leave_park(L, l, g);
   g->children.closed = g->services.closed = 1;
   end_services(l, g);
-  if (g->services.live) return leave_park(L, l, g);
+  if (busy(g)) return leave_park(L, l, g);
   return leave_end(L, l, g);
 }
 
@@ -327,7 +348,7 @@ static int group_close(lua_State *L) {
                             "task than the one that opened it",
                             g->block.where);
   /* Closed by coroutine.close, or where nothing can be suspended? */
-  if ((g->children.live || g->services.live) && !peri_wait_plain(L, l))
+  if (busy(g) && !peri_wait_plain(L, l))
     peri_wait_look(L, l);
   lua_settop(L, 2);
   if (t->inner != &g->block.scope && lua_isnil(L, 2)) {
@@ -347,7 +368,7 @@ static int group_abandon(peri_loop *l, peri_block *b) {
   if (g->failures == RAISE && !g->first) g->body_failed = 1;
   peri_scope_cancel(l, &b->scope, PERI_CAUSE_CANCEL);
   if (!g->children.live) end_services(l, g);
-  if (g->children.live || g->services.live) {
+  if (busy(g)) {
     if (b->task) peri_waitlist_add(&g->waiters, &b->task->run);
     return 0;
   }
@@ -407,7 +428,7 @@ static int group_wait(lua_State *L) {
   peri_group *g = check_group(L);
   peri_wait_enter(L, l);
   lua_settop(L, 1);
-  if (!g->children.live) {
+  if (!g->children.live && !g->untold) {
     lua_pushboolean(L, 1);
     return peri_task_done(L, l, 1);
   }

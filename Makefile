@@ -15,6 +15,7 @@ LUA ?= $(shell for lua in lua5.4 lua-5.4 lua54; do \
   command -v $$lua && exit; done; echo lua)
 CFLAGS ?= -O2 -g
 SPEC ?= spec
+SEEDS ?= 500
 PREFIX ?= /usr/local
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
@@ -23,7 +24,7 @@ BUILD ?= build
 # LUA_INCDIR, UV_INCDIR and UV_LIBDIR.
 
 # The specs that need no socket, and those that valgrind runs, being slow.
-SCHED_SPEC ?= $(wildcard spec/core spec/task spec/sync)
+SCHED_SPEC ?= $(wildcard spec/core spec/task spec/sync spec/explore)
 # What talks to other programs gains nothing from the harsh collector.
 GCSTRESS_SPEC ?= $(SCHED_SPEC) $(filter-out spec/net/signal_spec.lua, \
   $(wildcard spec/net/*_spec.lua)) $(wildcard spec/regress)
@@ -32,7 +33,7 @@ VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
   spec/net/server_spec.lua spec/net/transport_spec.lua $(wildcard spec/regress)
 
 .DEFAULT_GOAL := all
-.PHONY: all test demo asan valgrind gcstress oom lint bench docs install clean \
+.PHONY: all test explore demo asan valgrind gcstress oom lint bench docs install clean \
   help setup test-sched module hosts variants FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -193,6 +194,9 @@ all: module ## build the module (the default)
 
 test: setup module $(PROCESS) ## build, then run the specs (SPEC=spec/net for a part)
 	@$(call in_tree,$(BUILD)) $(busted) $(SPEC)
+
+explore: setup module ## run scenarios in many orders (SEEDS=500), cancelled at each wait
+	@$(call in_tree,$(BUILD)) PERILUNE_SEEDS=$(SEEDS) $(busted) spec/explore
 
 demo: setup module ## build, then serve a thousand clients
 	@$(call in_tree,$(BUILD)) $(LUA) examples/demo.lua

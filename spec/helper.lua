@@ -220,6 +220,53 @@ function helper.bare(fn)
   return function() helper.outside(fn) end
 end
 
+-- Exploring ---------------------------------------------------------------------
+
+-- How many seeds each scenario gets, where that was asked for.
+local SEEDS = tonumber(os.getenv "PERILUNE_SEEDS")
+
+local function settings_of(opts)
+  local few = math.max(6, 30 // SLOW)
+  local settings = { seeds = SEEDS or few, cancel_seeds = SEEDS or few // 3,
+    deadline = DEADLINE }
+  for key, value in pairs(opts) do
+    settings[key] = value
+  end
+  if STRESS then
+    settings.scenario = function(state)
+      collectgarbage "restart" -- the explorer stops it
+      return opts.scenario(state)
+    end
+  end
+  return settings
+end
+
+--- A case that explores; `opts` as for `testing.explore`. PERILUNE_SEEDS=n
+-- asks for so many orders, each with all cancellations, and shows the counts.
+function helper.explore(name, opts)
+  local subject = debug.getinfo(2, "S").short_src:match "(%w+)_spec"
+  require("busted").it(name, function()
+    local _ <close> = harsh()
+    local counts = testing.explore(settings_of(opts))
+    if SEEDS then
+      io.stdout:write(("%6d orders %4d waits %8d cancelled %8d runs  %s: %s\n"):format(
+        counts.seeds, counts.waits, counts.points, counts.runs, subject, name))
+    end
+  end)
+end
+
+--- Counts who comes and goes: `local _ <close> = presence()`; `now` and `most`
+-- are there at a time, `came` in all.
+function helper.presence()
+  local count = { now = 0, most = 0, came = 0 }
+  local leave = { __close = function() count.now = count.now - 1 end }
+  return setmetatable(count, { __call = function()
+    count.now, count.came = count.now + 1, count.came + 1
+    count.most = math.max(count.most, count.now)
+    return setmetatable({}, leave)
+  end })
+end
+
 -- Looking -----------------------------------------------------------------------
 
 local Log = {}

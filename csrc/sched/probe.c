@@ -86,14 +86,14 @@ static probe *probe_of(peri_loop *l) {
   return PERI_OF(l->probe, probe, hooks);
 }
 
-/* The task of the body would take more than the body with it. */
+/* The task of the body is not one to be cancelled alone: more than the body
+** would go with it. */
 static void cancel(peri_loop *l, probe *p, peri_task *t) {
-  peri_scope *s = &p->body->scope;
   p->task = NULL;
-  if (!p->body->task) return; /* it was closed meanwhile */
-  if (p->single && t != p->body->task) s = &t->scope;
+  if (!p->body->task || (p->single && t == p->body->task)) return;
   p->cancelled = 1;
-  peri_scope_cancel(l, s, PERI_CAUSE_CANCEL);
+  peri_scope_cancel(l, p->single ? &t->scope : &p->body->scope,
+                    PERI_CAUSE_CANCEL);
 }
 
 /* Has the limit passed? Whoever polls does so, also while the clock of the
@@ -186,7 +186,7 @@ static void probe_init(lua_State *L, peri_loop *l, probe *p) {
 ** scope, as its deadline does, when so many real seconds have passed. With
 ** `at` it counts waits, and cancels it at the one of that number (0: none):
 ** `when` it begins ("entry"), is "parked", or was "woken"; or, with `single`,
-** the task that waits.
+** the task that waits, if that is not the one of the scope.
 */
 static int new_probe(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);

@@ -352,7 +352,8 @@ end
 --   it is called also if the scenario was cancelled. `seeds` (50): how many orders,
 --   the first being that of coming; `cancel_seeds` (3): in how many of them it is
 --   also cancelled; `cancel`: "body" (default), which is the scenario with all that
---   it opened; "task": the one that waits; "both", one after the other; or false;
+--   it opened; "task": the one that waits, if it is another than the scenario's own;
+--   "both", one after the other; or false;
 --   `deadline` in seconds of real time for a run (10). To have one run again:
 --   `seed`, `cancel_at` (the number of the wait), `when`: it begins ("entry"), is
 --   "parked", or was "woken" and has not gone on

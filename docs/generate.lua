@@ -39,7 +39,7 @@ local PREFIXES = {
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
-  { "server:" }, { "udp:" }, { "remote:" },
+  { "server:" }, { "udp:" }, { "signals:" }, { "remote:" },
 }
 
 -- Files ------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, signals; and what a run needs for its end:
+** Lua side: core.tcp, unix, udp, dns, signals, subscribe; and what a run needs for its end:
 ** lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
@@ -82,4 +82,5 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   peri_udp_open(L, l);
   peri_dns_open(L, l);
   peri_signal_open(L, l);
+  peri_subscribe_open(L, l);
 }

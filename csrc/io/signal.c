@@ -13,8 +13,10 @@
 ** The loop keeps a box while the handler is installed: the box's user value
 ** is fn, and its finalizer uninstalls the handler at the end of the state.
 **
-** The variable below is the only one of this library that lives as long as
-** the process: a signal handler is given nothing else to find its way by.
+** While somebody subscribes to INT (subscribe.c), none of this is done.
+**
+** The variable below lives as long as the process: a signal handler is given
+** nothing else to find its way by.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -23,6 +25,7 @@
 #include <lauxlib.h>
 #include <signal.h>
 
+#include "caught.h"
 #include "poller.h"
 #include "sched/callback.h"
 #include "sched/error.h"
@@ -144,7 +147,7 @@ static void look(peri_loop *l, peri_attention *a) {
 /* A program that was started with SIGINT ignored (nohup, a shell's "&") goes
 ** on ignoring it. */
 static int is_ignored(void) {
-  return sigaction(SIGINT, NULL, &heard.before) ||
+  return peri_caught_action(SIGINT, NULL, &heard.before) ||
          heard.before.sa_handler == SIG_IGN;
 }
 
@@ -160,14 +163,14 @@ static void install(peri_loop *l) {
   heard.loop = l;
   heard.attention.look = look;
   peri_poller_attend(l, &heard.attention);
-  sigaction(SIGINT, &sa, NULL);
+  peri_caught_action(SIGINT, &sa, NULL);
 }
 
 /* Puts back the handler that was found, unless ours has been replaced. */
 static void uninstall(peri_loop *l) {
   struct sigaction sa;
-  if (!sigaction(SIGINT, NULL, &sa) && sa.sa_handler == on_sigint)
-    sigaction(SIGINT, &heard.before, NULL);
+  if (!peri_caught_action(SIGINT, NULL, &sa) && sa.sa_handler == on_sigint)
+    peri_caught_action(SIGINT, &heard.before, NULL);
   heard.loop = NULL;
   peri_link_out(&heard.attention.link);
   peri_link_out(&heard.run.link);

@@ -8,7 +8,10 @@
 
 #include "sched/loop.h"
 
-/* Sets `signals` in the table on top. Called once. */
+/* Sets `signals` in the table on top: Ctrl-C. Called once. */
 void peri_signal_open(lua_State *L, peri_loop *l);
+
+/* Sets `subscribe` in the table on top (subscribe.c). Called once. */
+void peri_subscribe_open(lua_State *L, peri_loop *l);
 
 #endif

@@ -68,6 +68,7 @@ if core.tcp then
   later.unix = "unix"
   later.dns = "dns"
 end
+aio.signals = core.subscribe
 if core.udp then
   later.udp = "udp"
 end

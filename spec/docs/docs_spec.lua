@@ -47,6 +47,7 @@ local OBJECTS = {
   ["perilune.tcp"] = { "conn:" },
   ["perilune.unix"] = { "conn:" },
   ["perilune.udp"] = { "udp:" },
+  ["perilune.subscription"] = { "signals:" },
   ["perilune.tcp.server"] = { "server:" },
   ["perilune.unix.server"] = { "server:" },
 }

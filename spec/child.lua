@@ -17,33 +17,8 @@ local PATIENCE = 20 -- seconds after which a child is killed
 local Child = {}
 Child.__index = Child
 
-local function interpreter()
-  local i = -1
-  while arg and arg[i - 1] do
-    i = i - 1
-  end
-  return arg and arg[i] or "lua5.4"
-end
-
--- Sanitizers that this interpreter was started with; a shell shall not be.
-local function preload()
-  local found, list = {}, {}
-  local maps = io.open "/proc/self/maps"
-  for line in maps and maps:lines() or function() end do
-    local path = line:match "(/%S*lib[au]b?san%S*)$"
-    if path and not found[path] then
-      found[path] = true
-      table.insert(list, path:find "libasan" and 1 or #list + 1, path)
-    end
-  end
-  if maps then
-    maps:close()
-  end
-  return #list > 0 and ('LD_PRELOAD="%s"'):format(table.concat(list, " ")) or ""
-end
-
 --- A child's own children would miss the sanitizers' libraries.
-Child.sanitized = preload() ~= ""
+Child.sanitized = helper.preload() ~= ""
 
 -- A spec may itself run with SIGINT ignored, as behind a shell's "&"; what it
 -- starts shall not.
@@ -59,7 +34,7 @@ function Child.start(words, before)
   local command = ("exec timeout -s KILL %d env %s sh -c "
     .. "'echo $$; %s; exec env %s \"$@\"' sh '%s' %s 2>&1 </dev/null")
     :format(PATIENCE * helper.slow, default_signals(), before or ":",
-      preload(), interpreter(), words)
+      helper.preload(), helper.interpreter(), words)
   local pipe = assert(io.popen(command, "r"))
   local self = setmetatable({ pipe = pipe }, Child)
   self.pid = assert(math.tointeger(tonumber(pipe:read "l")))

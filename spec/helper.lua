@@ -389,7 +389,8 @@ end
 
 -- Programs ----------------------------------------------------------------------
 
-local function interpreter()
+--- The interpreter that runs this.
+function helper.interpreter()
   local i = -1
   while arg and arg[i - 1] do
     i = i - 1
@@ -397,8 +398,9 @@ local function interpreter()
   return arg and arg[i] or "lua5.4"
 end
 
--- Sanitizers that this interpreter was started with, for those it starts.
-local function preload()
+--- What a shell puts in front of an interpreter so that it starts with the
+-- sanitizers that this one was started with.
+function helper.preload()
   local found, list = {}, {}
   local maps = io.open("/proc/self/maps")
   if not maps then
@@ -412,16 +414,14 @@ local function preload()
     end
   end
   maps:close()
-  if #list == 0 then
-    return ""
-  end
-  return "LD_PRELOAD='" .. table.concat(list, " ")
-    .. "' ASAN_OPTIONS=detect_leaks=0 "
+  return #list > 0 and ('LD_PRELOAD="%s"'):format(table.concat(list, " ")) or ""
 end
 
 --- How a shell starts this interpreter, sanitizers and all.
-function helper.interpreter()
-  return ("%s'%s'"):format(preload(), interpreter())
+function helper.command()
+  local preload = helper.preload()
+  local options = preload ~= "" and "ASAN_OPTIONS=detect_leaks=0" or ""
+  return ("%s %s '%s'"):format(preload, options, helper.interpreter())
 end
 
 local function read_all(path)
@@ -439,8 +439,8 @@ function helper.script(code, seconds)
   local file = assert(io.open(path, "w"))
   file:write(code)
   file:close()
-  local command = ("%stimeout -s KILL %g '%s' '%s' >'%s' 2>'%s' </dev/null")
-    :format(preload(), (seconds or 10) * SLOW, interpreter(), path, out, err)
+  local command = ("timeout -s KILL %g env %s '%s' >'%s' 2>'%s' </dev/null")
+    :format((seconds or 10) * SLOW, helper.command(), path, out, err)
   local _, how, status = os.execute(command)
   if how == "signal" then
     status = 128 + status

@@ -88,7 +88,7 @@ exec env %s %s 2>&1
 -- @return what it writes; or nil and why that is impossible here
 function ends.namespace(setup, code)
   local program = write_file("local aio = require 'perilune'\n" .. code)
-  local script = write_file(NAMESPACE:format(setup, helper.interpreter(),
+  local script = write_file(NAMESPACE:format(setup, helper.command(),
     program))
   local pipe = assert(io.popen(
     "env -u LD_PRELOAD timeout 60 unshare -rnm sh " .. script .. " 2>&1"))

@@ -80,10 +80,11 @@ void peri_lock_release(peri_loop *l, peri_lock *k) {
 /* {== Waiting for it =================================================== */
 
 int peri_lock_fail(lua_State *L, peri_lock *k) {
+  int n = peri_error_fail(L, "EOWNERDEAD",
+                          "task %d, which held the lock, has ended without "
+                          "releasing it", (int)k->last);
   k->dead = 0;
-  return peri_error_fail(L, "EOWNERDEAD",
-                         "task %d, which held the lock, has ended without "
-                         "releasing it", (int)k->last);
+  return n;
 }
 
 void peri_lock_queue(peri_lock *k, peri_task *t, const peri_wait *w) {

@@ -398,22 +398,16 @@ static int close_inner(lua_State *L, peri_loop *l, peri_block *b) {
   return scope_close(L);
 }
 
-static int is_open_here(const peri_loop *l, const peri_block *b) {
-  const peri_scope *s = l->current->inner;
-  while (s && s != &b->scope) s = s->parent;
-  return s && b->task == l->current;
-}
-
 /* __close(scope, err): where the scope's own cancellation comes out of the
 ** block, it is replaced by an error ETIMEDOUT or ECANCELED. */
 static int scope_close(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_block *b = check_scope(L);
   if (!b->task) return 0;
-  if (!is_open_here(l, b))
+  if (!peri_block_is_ours(l, b))
     return peri_error_raise(L, "EINVAL",
                             "the scope opened at %s is closed by another "
-                            "task than the one that opened it", b->where);
+                            "task or callback than opened it", b->where);
   if (lua_gettop(L) < 3) lua_settop(L, 2);
   if (l->current->inner != &b->scope) return close_inner(L, l, b);
   int ours = lua_toboolean(L, 3);

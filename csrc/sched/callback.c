@@ -67,14 +67,16 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
   }
   unsigned outer = l->callback;
   lua_State *called = l->called;
-  const peri_scope *inner = l->current->inner;
+  const peri_scope *inner = l->current->inner, *limit = l->limit;
   peri_context *was = peri_context_swap(l, peri_context_retain(c));
   peri_stash_push(l, L, PERI_STASH_HANDLER);
   lua_insert(L, handler);
   l->callback = 1;
   l->called = L;
+  l->limit = inner;
   int status = lua_pcall(L, nargs, nres, handler);
   status = check_left(l, L, inner, nres, status);
+  l->limit = limit;
   l->called = called;
   l->callback = outer;
   peri_context_release(l, peri_context_swap(l, was));

@@ -342,10 +342,10 @@ static int group_close(lua_State *L) {
   peri_group *g = check_group(L);
   peri_task *t = l->current;
   if (!g->block.task) return 0;
-  if (g->block.task != t)
+  if (!peri_block_is_ours(l, &g->block))
     return peri_error_raise(L, "EINVAL",
                             "the group opened at %s is closed by another "
-                            "task than the one that opened it",
+                            "task or callback than opened it",
                             g->block.where);
   /* Closed by coroutine.close, or where nothing can be suspended? */
   if (busy(g) && !peri_wait_plain(L, l))
@@ -530,8 +530,7 @@ static int group(lua_State *L) {
   peri_block_open(l, &g->block);
   peri_owner_init(&g->children, &g->block.scope, child_ended);
   peri_owner_init(&g->services, &g->block.scope, service_ended);
-  g->services.scope.shield = 1;
-  g->services.scope.effective = 0;
+  peri_scope_shield(&g->services.scope);
   return 1;
 }
 

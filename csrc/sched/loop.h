@@ -183,6 +183,7 @@ struct peri_loop {
   uint64_t grace_end;     /* when the running shutdown ends, or 0 */
   lua_State *called;      /* where the running callback runs */
   peri_probe *probe;      /* a test's, or NULL */
+  const struct peri_scope *limit; /* the innermost when it began */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
   peri_hook hook;

@@ -191,6 +191,16 @@ static inline int peri_task_runs_in(const peri_loop *l, const lua_State *L) {
   return l->top == L || (l->current == l->root && !l->running);
 }
 
+/* True if the open block is one of whoever runs: of the task, but not if that
+** is the main chunk, and a callback runs that has not opened it. */
+static inline int peri_block_is_ours(const peri_loop *l,
+                                     const peri_block *b) {
+  const peri_scope *s = l->current->inner;
+  const peri_scope *limit = l->callback ? l->limit : NULL;
+  while (s && s != limit && s != &b->scope) s = s->parent;
+  return s && s != limit && b->task == l->current;
+}
+
 /* Opens and closes blocks of the running task. A block is closed when all
 ** blocks inside it are; peri_block_close says whether that was so. */
 void peri_block_open(peri_loop *l, peri_block *b);

@@ -61,9 +61,15 @@ static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
   t->since = 0;
 }
 
+/* Lua calls what is on top of a coroutine that it resumes for the first time:
+** this, if that is not the turn. */
+static int guard(lua_State *L) {
+  return luaL_error(L, "%s", not_yours);
+}
+
 /* Moves the task at `idx`, and the function and arguments above it, to `co`:
-** body, task, handler, function, arguments. The task stays on L as well, and
-** takes its slot. */
+** body, task, handler, function, arguments, guard. The task stays on L as well,
+** and takes its slot. */
 static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_State *S = l->stash, *co = t->co;
   lua_pushvalue(S, PERI_STASH_BODY);
@@ -74,6 +80,7 @@ static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_pushvalue(S, PERI_STASH_HANDLER);
   lua_xmove(S, co, 3);
   lua_xmove(L, co, lua_gettop(L) - idx);
+  lua_pushcfunction(co, guard);
 }
 
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
@@ -89,7 +96,7 @@ peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
   peri_trace_made(L, l);
   lua_insert(L, idx);
   lua_State *co = peri_slot_coroutine(L, l, idx);
-  if (nargs > LUA_MINSTACK - 4 && !lua_checkstack(co, nargs + LUA_MINSTACK)) {
+  if (nargs > LUA_MINSTACK - 5 && !lua_checkstack(co, nargs + LUA_MINSTACK)) {
     peri_heap_unreserve(&l->timers);
     luaL_error(L, "too many arguments");
   }
@@ -311,8 +318,9 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
   peri_context *outer = peri_context_swap(l, t->context);
   int nres = 0, nargs = 0;
   if (t->out.phase == PERI_NEW) {
-    nargs = lua_gettop(t->co) - 1;
+    nargs = lua_gettop(t->co) - 2; /* the guard is taken off */
     if (nargs < 0) nargs = 0; /* somebody has closed it: so it ends */
+    if (nargs) lua_pop(t->co, 1);
     t->out.phase = PERI_RUNNING;
   }
   l->current = t;

@@ -124,6 +124,8 @@ static void fill_stash(lua_State *L, peri_loop *l, int loop) {
   weak_table(L, l, PERI_STASH_CORO);
   peri_error_new(L, "ECANCELED", "what was awaited has been cancelled");
   peri_stash_set(l, L, PERI_STASH_ENDED);
+  peri_error_new(L, "EBROKEN", "the write end of the future was dropped");
+  peri_stash_set(l, L, PERI_STASH_BROKEN);
   peri_cancelled_new(L, 0);
   peri_stash_set(l, L, PERI_STASH_CANCELLED);
   stash_close(L, l);

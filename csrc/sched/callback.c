@@ -117,9 +117,16 @@ static int call_hook(lua_State *L) {
 }
 
 /* The hook itself went wrong, or there is no memory to call it: there is
+static int show(lua_State *L) {
+  peri_error_text(L, 1);
+  return 1;
+}
+
 ** nobody left to tell. */
 static void lost(lua_State *L) {
-  const char *why = lua_tostring(L, -1);
+  lua_pushcfunction(L, show);
+  lua_insert(L, -2);
+  const char *why = lua_pcall(L, 1, 1, 0) ? NULL : lua_tostring(L, -1);
   lua_writestringerror("perilune: the error hook failed: %s\n",
                        why ? why : "(no message)");
   lua_pop(L, 1);

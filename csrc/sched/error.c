@@ -48,6 +48,23 @@ void peri_error_new(lua_State *L, const char *code, const char *fmt, ...) {
   wrap(L, ERROR, code);
 }
 
+static int to_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+const char *peri_error_text(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  peri_error_room(L, 4);
+  lua_pushcfunction(L, to_text);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0)) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "object that cannot be shown");
+  }
+  return lua_tostring(L, -1);
+}
+
 /* The modules of the library are the files in one folder. */
 int peri_error_is_ours(const peri_loop *l, const lua_Debug *ar) {
   size_t n = l && l->library ? strlen(l->library) : 0;
@@ -113,7 +130,7 @@ void peri_cancelled_new(lua_State *L, int idx) {
   peri_error_room(L, 6);
   lua_pushliteral(L, "ECANCELED: cancelled");
   if (idx && !lua_isnil(L, idx)) {
-    luaL_tolstring(L, idx, NULL);
+    peri_error_text(L, idx);
     lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
     lua_replace(L, -3);
     lua_pop(L, 1);

@@ -36,6 +36,10 @@ int peri_error_is_ours(const peri_loop *l, const lua_Debug *ar);
 void peri_error_check_options(lua_State *L, int idx,
                               const char *const names[]);
 
+/* Pushes the value at `idx` as text, which it returns; one whose __tostring
+** fails is said not to be showable. */
+const char *peri_error_text(lua_State *L, int idx);
+
 /* Pushes nil, the message and the code: what the world says when it says
 ** no. Returns 3. */
 int peri_error_fail(lua_State *L, const char *code, const char *fmt, ...);

@@ -35,7 +35,7 @@ void peri_future_push_error(lua_State *L, const peri_outcome *o, int idx) {
     return;
   }
   peri_error_new(L, "ECANCELED", "what was awaited has been cancelled (%s)",
-                 luaL_tolstring(L, reason, NULL));
+                 peri_error_text(L, reason));
   lua_pushvalue(L, reason);
   lua_setfield(L, -2, "reason");
   lua_replace(L, reason);
@@ -297,7 +297,7 @@ static int remote_fail(lua_State *L) {
 ** then, as when the write end is collected. Never waits. */
 static int remote_drop(lua_State *L) {
   lua_settop(L, 1);
-  peri_error_new(L, "EBROKEN", "the write end of the future was dropped");
+  peri_stash_push(PERI_LOOP(L), L, PERI_STASH_BROKEN); /* needs no memory */
   return remote_settle(L, PERI_FAILED);
 }
 

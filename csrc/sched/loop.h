@@ -109,6 +109,7 @@ enum {
   PERI_STASH_BODY,      /* C function: what every task's coroutine runs */
   PERI_STASH_HANDLER,   /* C function: message handler of protected calls */
   PERI_STASH_ENDED,     /* the error of what was cancelled without reason */
+  PERI_STASH_BROKEN,    /* the error of what lost its write end */
   PERI_STASH_CANCELLED, /* the Cancelled object without a reason */
   PERI_STASH_TRACES,    /* the last failures and their tracebacks */
   PERI_STASH_NAMES,     /* awaitable -> name, weak keys */
@@ -182,8 +183,8 @@ struct peri_loop {
   uint64_t grace;         /* what a shield without a limit gets */
   uint64_t grace_end;     /* when the running shutdown ends, or 0 */
   lua_State *called;      /* where the running callback runs */
-  peri_probe *probe;      /* a test's, or NULL */
   const struct peri_scope *limit; /* the innermost when it began */
+  peri_probe *probe;      /* a test's, or NULL */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
   peri_hook hook;

@@ -88,16 +88,17 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
 
 /* {== The error hook =================================================== */
 
-/* What the hook gets besides the error. Stack: error, light task, kind. */
+/* What the hook gets besides the error. Stack: error, light task, kind, light
+** context. */
 static void push_info(lua_State *L, peri_loop *l, const peri_task *t) {
   lua_createtable(L, 0, 4);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "kind");
   peri_trace_push(L, l, 1);
   lua_setfield(L, -2, "traceback");
-  if (!t) return;
-  peri_var_push_caller(L, l, t->context);
+  peri_var_push_caller(L, l, lua_touserdata(L, 4));
   lua_setfield(L, -2, "context");
+  if (!t) return;
   peri_task_push(L, l, t);
   lua_setfield(L, -2, "task");
 }
@@ -111,17 +112,17 @@ static int call_hook(lua_State *L) {
   peri_stash_push(l, L, PERI_STASH_ON_ERROR);
   if (lua_isnil(L, -1)) return 0;
   lua_pushvalue(L, 1);
-  lua_pushvalue(L, 4);
+  lua_pushvalue(L, 5);
   lua_call(L, 2, 0);
   return 0;
 }
 
-/* The hook itself went wrong, or there is no memory to call it: there is
 static int show(lua_State *L) {
   peri_error_text(L, 1);
   return 1;
 }
 
+/* The hook itself went wrong, or there is no memory to call it: there is
 ** nobody left to tell. */
 static void lost(lua_State *L) {
   lua_pushcfunction(L, show);
@@ -132,8 +133,8 @@ static void lost(lua_State *L) {
   lua_pop(L, 1);
 }
 
-void peri_report(peri_loop *l, lua_State *L, const char *kind,
-                 const peri_task *t) {
+static void report_in(peri_loop *l, lua_State *L, const char *kind,
+                      const peri_task *t, peri_context *c) {
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lua_pop(L, 1);
     return;
@@ -142,7 +143,13 @@ void peri_report(peri_loop *l, lua_State *L, const char *kind,
   lua_insert(L, -2);
   lua_pushlightuserdata(L, (void *)(uintptr_t)t);
   lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
-  if (peri_callback_call(l, L, NULL, 3, 0)) lost(L);
+  lua_pushlightuserdata(L, c);
+  if (peri_callback_call(l, L, NULL, 4, 0)) lost(L);
+}
+
+void peri_report(peri_loop *l, lua_State *L, const char *kind,
+                 const peri_task *t) {
+  report_in(l, L, kind, t, t ? t->context : NULL);
 }
 
 /* loop:on_error(fn) -> loop. fn(err, info) hears of failures that nobody
@@ -240,7 +247,7 @@ static void report(peri_loop *l, peri_runnable *r, lua_State *L) {
   int idx = lua_gettop(L);
   if (!(b->out.flags & PERI_TAKEN)) {
     lua_getiuservalue(L, idx, 1);
-    peri_report(l, L, "callback", NULL);
+    report_in(l, L, "callback", NULL, b->context);
   }
   end(L, l, b);
   lua_settop(L, idx - 1);

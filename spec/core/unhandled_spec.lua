@@ -97,6 +97,36 @@ describe("an untaken failure", function()
     assert.equal("oops", infos[1].err)
   end))
 
+  it("of a callback tells its context, too", bare(function()
+    local user = aio.context.var "user"
+    local infos = heard(function()
+      user:with("ann", aio.loop().call_soon, aio.loop(), failing "oops")
+      aio.sleep(1)
+    end)
+    assert.equal("ann", infos[1].info.context(function() return user:get() end))
+    assert.is_nil(infos[1].info.task)
+  end))
+
+  it("of a task of the state is raised by a run that hears of it",
+    bare(function()
+      aio.spawn(failing "before")
+      helper.written(function()
+        assert.equal("before", raised(aio.run, aio.sleep, 1))
+      end)
+    end))
+
+  it("in clean-up is heard as well", bare(function()
+    local infos = heard(function()
+      aio.spawn(function()
+        local _ <close> = setmetatable({}, { __close = failing "oops" })
+        aio.sleep(1000)
+      end)
+      aio.yield()
+    end)
+    assert.equal(1, #infos)
+    assert.equal("oops", infos[1].err)
+  end))
+
   it("of a plain future is its waiters' business", bare(function()
     local infos = heard(function()
       aio.future():fail("nobody")
@@ -149,6 +179,44 @@ describe("a failure is taken", function()
       assert.equal(0, #infos)
     end))
   end
+
+  for name, take in pairs {
+    ["peeked at"] = function(t) t:peek() end,
+    ["given on_done"] = function(t) t:on_done(function() end) end,
+    ["awaited by one that was cancelled before it failed"] = function(t)
+      aio.timeout(0.5, t.await, t)
+    end,
+  } do
+    it("when its task was once " .. name .. ", before it failed", bare(function()
+      local infos = heard(function()
+        local t = aio.spawn(function()
+          aio.sleep(1)
+          error "oops"
+        end)
+        take(t)
+        aio.sleep(5)
+      end)
+      assert.equal(0, #infos)
+    end))
+  end
+
+  it("not when only its name or info was asked for", bare(function()
+    local infos = heard(function()
+      local t = aio.spawn(failing "oops"):name "nobody's"
+      t:info()
+      t:cancel()
+      aio.sleep(1)
+    end)
+    assert.equal(1, #infos)
+  end))
+
+  it("when its callback was awaited", bare(function()
+    local infos = heard(function()
+      aio.loop():call_soon(failing "oops"):join()
+      aio.sleep(1)
+    end)
+    assert.equal(0, #infos)
+  end))
 
   it("when the one who awaited was cancelled", bare(function()
     local infos = heard(function()

@@ -57,9 +57,24 @@ function Child:line()
   return self.pipe:read "l"
 end
 
---- Sends it a signal, by name.
+-- True if a signal waits to be delivered to the process, as far as can be told.
+local function is_pending(pid)
+  local file = io.open(("/proc/%d/status"):format(pid))
+  if not file then
+    return false
+  end
+  local pending = (file:read "a" or ""):match "ShdPnd:%s*(%x+)"
+  file:close()
+  return pending and pending:find "[^0]"
+end
+
+--- Sends it a signal, by name. Returns when that has arrived: the next one of
+-- the kind would else be the same.
 function Child:signal(name)
   assert(os.execute(("kill -%s %d"):format(name, self.pid)))
+  while is_pending(self.pid) do
+    os.execute "sleep 0.001"
+  end
 end
 
 --- Waits for its end: the rest of what it printed, and its exit status, or

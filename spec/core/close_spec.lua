@@ -120,6 +120,34 @@ describe("closing the state cleans up a task", function()
     ]])
   end)
 
+  for name, code in pairs {
+    ["a callback"] = "aio.loop():call_soon(leave) aio.sleep(1)",
+    ["on_done"] = "aio.future():on_done(leave):cancel() local f = aio.future() "
+      .. "f:on_done(leave) f:resolve() aio.sleep(1)",
+    ["a generator"] = "aio.spawn(aio.coroutine.wrap(leave)) aio.sleep(1)",
+    ["an error hook"] = "aio.loop():on_error(leave) aio.spawn(error) aio.sleep(1)",
+    ["an on_close hook"] = "aio.run(function() aio.on_close(leave) end)",
+    ["a __close handler"] = "aio.run(function() local _ <close> = "
+      .. "setmetatable({}, { __close = leave }) end)",
+    ["a sort comparator"] = "aio.run(table.sort, { 2, 1 }, leave)",
+    ["a task in a scope of the main chunk"] =
+      "local s <close> = aio.scope(9) aio.spawn(leave) aio.sleep(1)",
+    ["a child of the main chunk's group"] =
+      "local g <close> = aio.group() g:spawn(leave) aio.sleep(1)",
+    ["a task of a run in a timeout"] = "aio.timeout(9, aio.run, leave)",
+  } do
+    it("when os.exit is called in " .. name, function()
+      expect("closed\n", [[
+        aio.spawn(function()
+          local _ <close> = guard "closed"
+          aio.shield(100, aio.sleep, 100)
+        end)
+        aio.yield()
+        local function leave() os.exit(7, true) end
+      ]] .. code, 7)
+    end)
+  end
+
   it("after the main chunk has failed", function()
     local out, _, status = helper.script(PRELUDE .. [[
       aio.spawn(function()
@@ -147,6 +175,27 @@ describe("closing the state cleans up a task", function()
     ]])
     assert.is_true(out == "first\nlate\n" or out == "first\n", out)
     assert.equal(0, status)
+  end)
+end)
+
+describe("os.exit in a task without closing the state", function()
+  it("ends the program there, and what was written is written", function()
+    local out, err, status = helper.script [[
+      local aio = require "perilune"
+      io.stdout:setvbuf "full"
+      aio.run(function()
+        aio.spawn(function()
+          local _ <close> = setmetatable({}, { __close = print })
+          aio.sleep(100)
+        end)
+        aio.on_close(print)
+        aio.yield()
+        io.write "written"
+        os.exit(7)
+      end)
+    ]]
+    assert.equal("written", out .. err)
+    assert.equal(7, status)
   end)
 end)
 

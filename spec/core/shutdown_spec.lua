@@ -265,6 +265,74 @@ describe("the grace", function()
   end))
 end)
 
+describe("a thousand background tasks", function()
+  local kinds = {
+    function() aio.sleep(1000) end,
+    function()
+      pcall(aio.sleep, 1000)
+      aio.shield(nil, aio.sleep, 1)
+    end,
+    function(add)
+      pcall(aio.sleep, 1000)
+      for _ = 1, 3 do
+        aio.spawn(function()
+          local _ <close> = add()
+          aio.sleep(1000)
+        end)
+      end
+    end,
+    function() for _ = 1, 20 do pcall(aio.sleep, 1000) end end,
+    function() end,
+    function(add)
+      local g <close> = aio.group()
+      g:spawn(function()
+        local _ <close> = add()
+        aio.sleep(1000)
+      end)
+    end,
+  }
+
+  -- How many were alive at once, and are at the end.
+  local function count(grace, on_error)
+    local most, alive = 0, 0
+    local closing = { __close = function() alive = alive - 1 end }
+    local function add()
+      alive = alive + 1
+      most = math.max(most, alive)
+      return setmetatable({}, closing)
+    end
+    aio.run({ grace = grace, on_error = on_error }, function()
+      for i = 1, helper.many(1000) do
+        aio.spawn(function()
+          local _ <close> = add()
+          kinds[i % #kinds + 1](add)
+        end)
+      end
+      aio.yield()
+    end)
+    return most, alive, aio.loop():stats().tasks
+  end
+
+  it("that shield, spawn, or never wait all end within the grace",
+    bare(function()
+      local most, alive, tasks = count(5, function(e) error(e) end)
+      assert.is_true(most >= helper.many(1000) / 2)
+      assert.equal(0, alive)
+      assert.equal(0, tasks)
+    end))
+
+  it("all end, also by force", bare(function()
+    local forced = 0
+    local _, alive, tasks = count(0, function(_, info)
+      assert.equal("shutdown", info.kind)
+      forced = forced + 1
+    end)
+    assert.is_true(forced > 0)
+    assert.equal(0, alive)
+    assert.equal(0, tasks)
+  end))
+end)
+
 describe("on_close", function()
   it("runs last in, first out, after the tasks have ended", bare(function()
     local log = helper.log()

@@ -101,6 +101,30 @@ describe("the first Ctrl-C", function()
 end)
 
 describe("the second Ctrl-C", function()
+  for name, code in pairs {
+    ["main"] = [[print "busy" while true do end]],
+    ["a background task"] = [[
+      aio.spawn(function() print "busy" while true do end end)
+      aio.sleep(100)]],
+    ["a sort comparator"] = [[
+      table.sort({ 1, 2, 3 }, function() print "busy" while true do end end)]],
+    ["a protocol"] = [[
+      local a, b = aio.unix.pair()
+      a:protocol { data_received = function() print "busy" while true do end end }
+      b:write "x"
+      aio.sleep(100)]],
+  } do
+    it("interrupts what spins from the start: " .. name, function()
+      local child <close> = start("try({ on_error = function() end }, function() "
+        .. code .. " end)")
+      expect(child, "busy")
+      child:signal "INT"
+      child:signal "INT"
+      expect(child, "false\tEINTR")
+      assert.equal(0, select(2, child:finish()))
+    end)
+  end
+
   it("interrupts Lua code that never waits", function()
     local child <close> = start [[
       try(function()
@@ -278,6 +302,31 @@ describe("Ctrl-C", function()
     child:signal "INT"
     local rest = child:finish()
     assert.truthy(rest:find("interrupted!", 1, true))
+  end)
+
+  it("finds the handler again that was there before the run", function()
+    local child <close> = start [[
+      local process = assert(package.loadlib("build/host/process.so",
+        "luaopen_process"))()
+      process.handle()
+      aio.run(function() print(process.handles()) end)
+      print(process.handles())
+      try(function() print "ready" aio.sleep(100) end)
+      print(process.handles(), process.handled())
+      print(pcall(aio.run, error, "failed"))
+      print(process.handles())]]
+    expect(child, "false", "true", "ready")
+    child:signal "INT"
+    expect(child, "false\tEINTR", "true\t0", "false\tfailed", "true")
+  end)
+
+  it("leaves alone a handler that was set during the run", function()
+    local child <close> = start [[
+      local process = assert(package.loadlib("build/host/process.so",
+        "luaopen_process"))()
+      aio.run(process.handle)
+      print(process.handles())]]
+    expect(child, "true")
   end)
 
   it("is left alone with signals = false", function()

@@ -24,6 +24,7 @@
 #include "sched/lock.h"
 #include "sched/nopoll.h"
 #include "sched/probe.h"
+#include "sched/select.h"
 #include "sched/trace.h"
 #include "sched/var.h"
 #include "sched/watch.h"
@@ -176,6 +177,7 @@ static void open_all(lua_State *L, peri_loop *l) {
   peri_condition_open(L, l);
   peri_barrier_open(L, l);
   peri_watch_open(L, l);
+  peri_select_open(L, l);
   peri_var_open(L, l);
   peri_probe_open(L, l);
   peri_run_open(L, l);

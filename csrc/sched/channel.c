@@ -1,16 +1,18 @@
 /*
 ** channel.c - channels: values handed from task to task, in order.
 **
-** Lua side: channel: put, get, try_put, try_get, close, `#`, iteration.
+** Lua side: channel: put, get, try_put, try_get, get_op, put_op, close, `#`,
+** iteration.
 **
 ** Invariants: tasks wait to get only while the channel is empty and open;
 ** tasks wait to put only while it is full and open. So a value goes straight
 ** to the first who waits for it, and the value of the first who waits to
 ** put comes from that task's stack: a granted waiter keeps its grant, and a
-** cancelled one has lost nothing.
+** cancelled one has lost nothing. Who selects waits in the same lists, as a
+** peri_choice, and what it puts comes from the operation.
 **
-** The buffer is a ring in user value 1; a tuple of other than one value is
-** a table there, and its length is in user value 2.
+** The buffer is a ring in user value 1, of entries: one value as it is, or a
+** tuple of several as a table, whose length is in user value 2.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -20,14 +22,23 @@
 #include "hand.h"
 
 #define CHANNEL "perilune.channel"
+#define OP "perilune.operation"
 #define CAPACITY_MAX 0x40000000
 
 typedef struct channel {
   peri_waitlist getters;
   peri_waitlist putters;
   uint32_t capacity, count, head;
+  uint32_t got, put; /* when a get, a put of it last won a select */
   uint8_t closed;
+  uint8_t tuples; /* user value 2 may have something in it */
 } channel;
+
+/* User value 1 of an operation is the channel; 2 is the entry it puts. */
+struct peri_op {
+  channel *on;
+  int n; /* of how many values the entry is; 0: it gets */
+};
 
 static channel *check_channel(lua_State *L) {
   return luaL_checkudata(L, 1, CHANNEL);
@@ -37,119 +48,224 @@ static int fail_closed(lua_State *L) {
   return peri_error_fail(L, "ECLOSED", "the channel is closed");
 }
 
+/* {== Who waits ======================================================== */
+
+static peri_choice *choice_of(peri_runnable *r) {
+  return PERI_OF(PERI_OF(r, peri_notice, run), peri_choice, notice);
+}
+
+static peri_task *task_of(peri_runnable *r) {
+  return r->run ? PERI_OF(r, peri_task, run) : choice_of(r)->task;
+}
+
 /* The first who waits, or NULL. One whose coroutine was closed by somebody
 ** cannot be served: it is woken, and finds that out. */
-static peri_task *first_task(peri_loop *l, peri_waitlist *w) {
+static peri_runnable *first(peri_loop *l, peri_waitlist *w) {
   peri_runnable *r;
   while ((r = peri_waitlist_first(w))) {
-    peri_task *t = PERI_OF(r, peri_task, run);
-    if (!peri_task_closed(t)) return t;
+    if (!peri_task_closed(task_of(r))) return r;
     peri_waitlist_wake(l, w);
   }
   return NULL;
 }
 
+/* Wakes the first who waits: it was given values, or they were taken from
+** it. It shall not take that for the end of the channel. */
+static void serve(peri_loop *l, peri_waitlist *w) {
+  peri_runnable *r = peri_waitlist_first(w);
+  if (!r->run)
+    choice_of(r)->served = 1;
+  else
+    task_of(r)->on = NULL;
+  peri_waitlist_wake(l, w);
+}
+
+/* }===================================================================== */
+
+/* {== Tuples =========================================================== */
+
+/*
+** Making a tuple may run finalizers, which may use this very channel: what
+** was seen of it before has to be looked at again. But for this one, and for
+** peri_task_pack, the functions below run no Lua.
+*/
+static void push_tuple(lua_State *L, int from, int n) {
+  peri_error_room(L, 4);
+  lua_createtable(L, n, 0);
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, from + i - 1);
+    lua_rawseti(L, -2, i);
+  }
+}
+
+/* Replaces an entry, which is one value or a tuple of `n`, by its values. */
+static void spread(lua_State *L, int n) {
+  int tuple = lua_gettop(L);
+  if (n == 1) return;
+  peri_error_room(L, n + 6);
+  for (int i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
+  lua_remove(L, tuple);
+}
+
+/* Pushes the operation that `c` stands for. */
+static peri_op *push_op(lua_State *L, peri_loop *l, const peri_choice *c) {
+  peri_task_look(L, l, c->task, 1);
+  lua_getiuservalue(L, -1, c->index);
+  lua_replace(L, -2);
+  return lua_touserdata(L, -1);
+}
+
+/* Pushes, as an entry, what `r` waits to put; returns of how many values. */
+static int push_entry(lua_State *L, peri_loop *l, peri_runnable *r) {
+  int base = lua_gettop(L), n;
+  if (r->run) {
+    n = peri_task_look(L, l, task_of(r), 2);
+    if (n != 1) push_tuple(L, base + 1, n);
+  } else {
+    n = push_op(L, l, choice_of(r))->n;
+    lua_getiuservalue(L, -1, 2);
+  }
+  lua_copy(L, -1, base + 1);
+  lua_settop(L, base + 1);
+  return n;
+}
+
+/* Pushes the values that `r` waits to put; returns how many. */
+static int push_values(lua_State *L, peri_loop *l, peri_runnable *r) {
+  if (r->run) return peri_task_look(L, l, task_of(r), 2);
+  int n = push_entry(L, l, r);
+  spread(L, n);
+  return n;
+}
+
+/* }===================================================================== */
+
 /* {== The buffer ======================================================= */
+
+/* In what follows the channel is at index `at` of the stack. */
 
 static uint32_t place(const channel *c, uint32_t i) {
   return (uint32_t)(((uint64_t)c->head + i) % c->capacity + 1);
 }
 
-/*
-** Making a tuple may run finalizers, which may use this very channel: so a
-** tuple is made before the channel is looked at, and that is done again after
-** it. The functions below run no Lua.
-*/
-static void push_tuple(lua_State *L, int first, int n) {
-  peri_error_room(L, 4);
-  lua_createtable(L, n, 0);
-  for (int i = 1; i <= n; i++) {
-    lua_pushvalue(L, first + i - 1);
-    lua_rawseti(L, -2, i);
-  }
+/* Sets a field of one of the two tables to the value on top; pops it. */
+static void set_at(lua_State *L, int at, int table, uint32_t i) {
+  lua_getiuservalue(L, at, table);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, i);
+  lua_pop(L, 1);
 }
 
-/* Adds the value on top, or the tuple of `n` values, to the buffer, and pops
-** it. May raise before anything changed. The channel is at 1. */
-static void add(lua_State *L, channel *c, int n) {
-  uint32_t at = place(c, c->count);
+/* Writes the entry on top, of `n` values, into a place; pops it. May raise
+** before anything changed in a place that is in use. */
+static void store(lua_State *L, channel *c, int at, uint32_t i, int n) {
   peri_error_room(L, 4);
-  lua_getiuservalue(L, 1, 1);
-  lua_insert(L, -2);
-  lua_rawseti(L, -2, at);
-  lua_pop(L, 1);
-  if (n != 1) {
-    lua_getiuservalue(L, 1, 2);
-    lua_pushinteger(L, n);
-    lua_rawseti(L, -2, at);
-    lua_pop(L, 1);
+  if (n != 1) c->tuples = 1;
+  if (c->tuples) {
+    if (n == 1)
+      lua_pushnil(L);
+    else
+      lua_pushinteger(L, n);
+    set_at(L, at, 2, i);
   }
+  set_at(L, at, 1, i);
+}
+
+/* Adds the entry on top, of `n` values; pops it. May raise before anything
+** changed. */
+static void add(lua_State *L, channel *c, int at, int n) {
+  store(L, c, at, place(c, c->count), n);
   c->count++;
 }
 
-/* How many values the oldest in the buffer has; -1 if it is no tuple. */
-static int length_at(lua_State *L, uint32_t at) {
-  lua_getiuservalue(L, 1, 2);
-  int n = lua_rawgeti(L, -1, at) == LUA_TNIL ? -1 : (int)lua_tointeger(L, -1);
+static int length_of(lua_State *L, const channel *c, int at, uint32_t i) {
+  if (!c->tuples) return 1;
+  lua_getiuservalue(L, at, 2);
+  int n = lua_rawgeti(L, -1, i) == LUA_TNIL ? 1 : (int)lua_tointeger(L, -1);
   lua_pop(L, 2);
   return n;
 }
 
-/* Empties a place in the tables of the channel: the key exists. */
-static void clear(lua_State *L, int table, uint32_t at) {
-  lua_getiuservalue(L, 1, table);
-  lua_pushnil(L);
-  lua_rawseti(L, -2, at);
-  lua_pop(L, 1);
+/* Pushes the oldest values, which stay; returns how many. May raise. */
+static int oldest(lua_State *L, const channel *c, int at) {
+  uint32_t i = place(c, 0);
+  peri_error_room(L, 6);
+  int n = length_of(L, c, at, i);
+  lua_getiuservalue(L, at, 1);
+  lua_rawgeti(L, -1, i);
+  lua_replace(L, -2);
+  spread(L, n);
+  return n;
 }
 
 /* Pushes the oldest values and takes them out; returns how many. May raise
 ** before anything changed. */
-static int take(lua_State *L, channel *c) {
-  uint32_t at = place(c, 0);
-  peri_error_room(L, 6);
-  int n = length_at(L, at);
-  peri_error_room(L, n + 6);
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgeti(L, -1, at);
-  lua_remove(L, -2);
-  clear(L, 1, at);
-  c->head = at % c->capacity;
+static int take(lua_State *L, channel *c, int at) {
+  int n = oldest(L, c, at);
+  for (int table = n == 1 ? 1 : 2; table; table--) {
+    lua_pushnil(L); /* the key exists, so this allocates nothing */
+    set_at(L, at, table, place(c, 0));
+  }
+  c->head = place(c, 0) % c->capacity;
   c->count--;
-  if (n < 0) return 1;
-  clear(L, 2, at);
-  int tuple = lua_gettop(L);
-  for (int i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
-  lua_remove(L, tuple);
   return n;
+}
+
+/* Replaces the entry on top, of `n` values, by the oldest values, and puts it
+** into their place: the buffer is full. Returns how many. May raise before
+** anything changed. */
+static int exchange(lua_State *L, channel *c, int at, int n) {
+  int entry = lua_gettop(L), got = oldest(L, c, at);
+  peri_error_room(L, 1);
+  lua_pushvalue(L, entry);
+  store(L, c, at, place(c, 0), n);
+  c->head = place(c, 0) % c->capacity;
+  lua_remove(L, entry);
+  return got;
 }
 
 /* }===================================================================== */
 
 /* {== Put ============================================================== */
 
-/* Gives the values from 2 on to who waits for some, if anybody does. */
+static int is_full(const channel *c) {
+  return c->count >= c->capacity;
+}
+
+/* Gives the top `n` values to who waits for some, if anybody does. */
 static int put_straight(lua_State *L, peri_loop *l, channel *c, int n) {
-  peri_task *getter = first_task(l, &c->getters);
-  if (!getter) return 0;
-  lua_settop(L, n + 1);
-  peri_task_give(L, l, getter, n);
-  peri_waitlist_wake(l, &c->getters);
-  return 1;
+  int top = lua_gettop(L);
+  peri_runnable *getter;
+  while ((getter = first(l, &c->getters))) {
+    int packed = peri_task_pack(L, l, task_of(getter), n);
+    if (first(l, &c->getters) == getter) {
+      peri_task_give(L, l, task_of(getter), packed);
+      serve(l, &c->getters);
+      return 1;
+    }
+    lua_settop(L, top);
+  }
+  return 0;
 }
 
 /* Room is there, or somebody waits for a value: takes the values from 2
-** on. Returns 0 if neither is so. */
+** on, and pushes true. Returns 0, with the stack as it was, if neither is
+** so. */
 static int put_now(lua_State *L, peri_loop *l, channel *c) {
-  int n = lua_gettop(L) - 1;
-  if (n != 1 && !first_task(l, &c->getters) && c->count < c->capacity)
-    push_tuple(L, 2, n);
-  if (!put_straight(L, l, c, n)) {
-    if (c->count >= c->capacity) {
-      lua_settop(L, n + 1);
+  int n = lua_gettop(L) - 1, tuple = 0;
+  while (!put_straight(L, l, c, n)) {
+    if (is_full(c)) {
+      if (tuple) lua_remove(L, 2);
       return 0;
     }
-    add(L, c, n);
+    if (n == 1 || tuple) {
+      lua_settop(L, 2);
+      add(L, c, 1, n);
+      break;
+    }
+    push_tuple(L, 2, n);
+    lua_insert(L, 2);
+    tuple = 1;
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -199,40 +315,26 @@ static int channel_try_put(lua_State *L) {
 
 /* {== Get ============================================================== */
 
-static void wake_putter(peri_loop *l, channel *c, peri_task *putter) {
-  peri_waitlist_wake(l, &c->putters);
-  putter->on = NULL;
-}
-
-/* Pushes the next values, and puts those of who waits to put, which are `n`
-** above `base`, into the buffer. Returns how many. */
-static int take_and_add(lua_State *L, peri_loop *l, channel *c,
-                        peri_task *putter, int base, int n) {
-  if (n != 1) push_tuple(L, base + 1, n);
-  if (first_task(l, &c->putters) != putter) return -1; /* a finalizer's work */
-  int waiting = lua_gettop(L), taken = take(L, c);
-  lua_pushvalue(L, waiting);
-  add(L, c, n);
-  wake_putter(l, c, putter);
-  return taken;
-}
-
-/* Pushes the next values; returns how many, 0 if there are none. */
-static int get_now(lua_State *L, peri_loop *l, channel *c) {
-  int base = lua_gettop(L), n = -1;
-  while (n < 0) {
-    peri_task *putter = first_task(l, &c->putters);
-    lua_settop(L, base);
-    if (!putter) return c->count ? take(L, c) : 0;
-    n = peri_task_look(L, l, putter, 2);
-    if (c->count)
-      n = take_and_add(L, l, c, putter, base, n);
-    else
-      wake_putter(l, c, putter);
+/* Pushes the next values; returns how many, 0 if there are none. May raise
+** before anything changed. */
+static int get_now(lua_State *L, peri_loop *l, channel *c, int at) {
+  int base = lua_gettop(L), n;
+  peri_runnable *putter;
+  while ((putter = first(l, &c->putters))) {
+    if (c->count) {
+      n = push_entry(L, l, putter);
+      if (first(l, &c->putters) != putter) { /* a finalizer's work */
+        lua_settop(L, base);
+        continue;
+      }
+      n = exchange(L, c, at, n);
+    } else {
+      n = push_values(L, l, putter);
+    }
+    serve(l, &c->putters);
+    return n;
   }
-  lua_rotate(L, base + 1, n); /* what lies below has been put */
-  lua_settop(L, base + n);
-  return n;
+  return c->count ? take(L, c, at) : 0;
 }
 
 /* Who puts gives values and who closes gives none. */
@@ -247,6 +349,15 @@ static int get_k(lua_State *L, int status, lua_KContext ctx) {
 
 static const peri_wait getting = {"channel get", peri_task_unlist, get_k};
 
+/* Pushes the next values, or nil if the channel is closed; returns how
+** many. */
+static int get_or_end(lua_State *L, peri_loop *l, channel *c, int at) {
+  int n = get_now(L, l, c, at);
+  if (n || !c->closed) return n;
+  lua_pushnil(L);
+  return 1;
+}
+
 /* channel:get() -> values, or nil once it is closed and empty. Waits. Also
 ** `for a, b in channel do`. */
 static int channel_get(lua_State *L) {
@@ -255,11 +366,7 @@ static int channel_get(lua_State *L) {
   peri_wait_enter(L, l);
   lua_settop(L, 1);
   peri_task_keep(L, l, 2); /* nothing is given so far */
-  int n = get_now(L, l, c);
-  if (!n && c->closed) {
-    lua_pushnil(L);
-    n = 1;
-  }
+  int n = get_or_end(L, l, c, 1);
   if (n) return peri_task_done(L, l, n);
   return peri_task_park_in(L, l, &getting, &c->getters);
 }
@@ -270,10 +377,94 @@ static int channel_try_get(lua_State *L) {
   channel *c = check_channel(L);
   lua_settop(L, 1);
   lua_pushboolean(L, 1);
-  int n = get_now(L, PERI_LOOP(L), c);
+  int n = get_now(L, PERI_LOOP(L), c, 1);
   if (n) return n + 1;
   if (c->closed) return fail_closed(L);
   lua_pushboolean(L, 0);
+  return 1;
+}
+
+/* }===================================================================== */
+
+/* {== Operations, for select =========================================== */
+
+static peri_op *new_op(lua_State *L, channel *c, int n) {
+  peri_op *op = lua_newuserdatauv(L, sizeof *op, n ? 2 : 1);
+  op->on = c;
+  op->n = n;
+  luaL_setmetatable(L, OP);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  return op;
+}
+
+/* channel:get_op() -> operation for aio.select: to get. It may be used again.
+** Never waits. */
+static int channel_get_op(lua_State *L) {
+  new_op(L, check_channel(L), 0);
+  return 1;
+}
+
+/* channel:put_op(...) -> operation for aio.select: to put these values. It may
+** be used again. Raises if the first is nil. Never waits. */
+static int channel_put_op(lua_State *L) {
+  channel *c = check_channel(L);
+  check_values(L);
+  int n = lua_gettop(L) - 1;
+  if (n != 1) push_tuple(L, 2, n);
+  new_op(L, c, n);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+peri_op *peri_op_test(lua_State *L, int idx) {
+  return luaL_testudata(L, idx, OP);
+}
+
+peri_waitlist *peri_op_waiters(peri_op *op) {
+  return op->n ? &op->on->putters : &op->on->getters;
+}
+
+uint32_t *peri_op_won(peri_op *op) {
+  return op->n ? &op->on->put : &op->on->got;
+}
+
+int peri_op_ready(peri_loop *l, peri_op *op) {
+  channel *c = op->on;
+  if (c->closed) return 1;
+  if (op->n) return !is_full(c) || first(l, &c->getters);
+  return c->count || first(l, &c->putters);
+}
+
+static int op_put(lua_State *L, peri_loop *l, channel *c, int at, int n) {
+  int top = lua_gettop(L);
+  if (c->closed) return fail_closed(L);
+  lua_getiuservalue(L, at - 1, 2);
+  spread(L, n);
+  int done = put_straight(L, l, c, n);
+  lua_settop(L, top);
+  if (!done) {
+    if (is_full(c)) return 0;
+    lua_getiuservalue(L, at - 1, 2);
+    add(L, c, at, n);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int peri_op_do(lua_State *L, peri_loop *l, peri_op *op, int at) {
+  if (op->n) return op_put(L, l, op->on, at, op->n);
+  return get_or_end(L, l, op->on, at);
+}
+
+int peri_op_done(lua_State *L, const peri_op *op, int served, int n) {
+  if (!op->n && n) return n;
+  if (op->n && !served) return fail_closed(L);
+  if (op->n)
+    lua_pushboolean(L, 1);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
@@ -312,8 +503,8 @@ static int new_channel(lua_State *L) {
   channel *c = lua_newuserdatauv(L, sizeof *c, 2);
   c->getters.first = c->putters.first = NULL;
   c->capacity = capacity;
-  c->count = c->head = 0;
-  c->closed = 0;
+  c->count = c->head = c->got = c->put = 0;
+  c->closed = c->tuples = 0;
   luaL_setmetatable(L, CHANNEL);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
@@ -327,7 +518,8 @@ void peri_channel_open(lua_State *L, peri_loop *l) {
     {"put", channel_put}, {"get", channel_get}, {"try_put", channel_try_put},
     {"try_get", channel_try_get}, {"close", channel_close},
     {"__len", channel_len}, {"__call", channel_get},
-    {"__close", channel_close}, {NULL, NULL}};
+    {"__close", channel_close}, {"get_op", channel_get_op},
+    {"put_op", channel_put_op}, {NULL, NULL}};
   lua_pushcfunction(L, new_channel);
   lua_setfield(L, -2, "channel");
   luaL_newmetatable(L, CHANNEL);
@@ -335,5 +527,6 @@ void peri_channel_open(lua_State *L, peri_loop *l) {
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  luaL_newmetatable(L, OP);
+  lua_pop(L, 2);
 }

@@ -42,9 +42,9 @@ void peri_future_push_error(lua_State *L, const peri_outcome *o, int idx) {
   lua_settop(L, reason);
 }
 
-static int push_awaited(lua_State *L, const peri_outcome *o) {
-  if (o->state == PERI_DONE) return peri_outcome_push(L, o, 1);
-  peri_future_push_error(L, o, 1);
+int peri_future_push_awaited(lua_State *L, const peri_outcome *o, int idx) {
+  if (o->state == PERI_DONE) return peri_outcome_push(L, o, idx);
+  peri_future_push_error(L, o, idx);
   PERI_LOOP(L)->passing = 1;
   return lua_error(L);
 }
@@ -63,7 +63,7 @@ static int push_joined(lua_State *L, const peri_outcome *o) {
 static int await_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
-  return push_awaited(L, lua_touserdata(L, 1));
+  return peri_future_push_awaited(L, lua_touserdata(L, 1), 1);
 }
 
 static int join_k(lua_State *L, int status, lua_KContext ctx) {
@@ -342,17 +342,22 @@ static int is_awaitable(lua_State *L) {
   return 1;
 }
 
-/* Replaces the value at 1 by its future, as __await gives it. */
-static void to_future(lua_State *L, peri_loop *l) {
-  if (peri_outcome_test(L, l, 1)) return;
-  if (luaL_getmetafield(L, 1, "__await") == LUA_TNIL)
-    luaL_typeerror(L, 1, "awaitable");
-  lua_pushvalue(L, 1);
+peri_outcome *peri_future_of(lua_State *L, peri_loop *l, int idx) {
+  peri_outcome *o = peri_outcome_test(L, l, idx);
+  if (o || luaL_getmetafield(L, idx, "__await") == LUA_TNIL) return o;
+  lua_pushvalue(L, idx);
   lua_call(L, 1, 1);
-  if (!peri_outcome_test(L, l, -1))
+  o = peri_outcome_test(L, l, -1);
+  if (!o)
     luaL_error(L, "'__await' must return a future (got %s)",
                luaL_typename(L, -1));
-  lua_replace(L, 1);
+  lua_replace(L, idx);
+  return o;
+}
+
+/* Replaces the value at 1 by its future. */
+static void to_future(lua_State *L, peri_loop *l) {
+  if (!peri_future_of(L, l, 1)) luaL_typeerror(L, 1, "awaitable");
 }
 
 /* aio.await(x) -> what x:await() returns. Waits. */

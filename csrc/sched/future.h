@@ -15,6 +15,14 @@ void peri_future_open(lua_State *L, peri_loop *l);
 /* Pushes the error of the failed or cancelled outcome at `idx`. */
 void peri_future_push_error(lua_State *L, const peri_outcome *o, int idx);
 
+/* Pushes the values of the outcome at `idx`, which has come; returns how many.
+** Raises its error, unchanged. */
+int peri_future_push_awaited(lua_State *L, const peri_outcome *o, int idx);
+
+/* The outcome of the awaitable at `idx` (absolute), which is replaced by its
+** future, as __await gives it; NULL if that is no awaitable. May call Lua. */
+peri_outcome *peri_future_of(lua_State *L, peri_loop *l, int idx);
+
 /* The methods every awaitable has, in the table on top. */
 void peri_future_methods(lua_State *L, peri_loop *l);
 

@@ -13,8 +13,8 @@
 #include "coro.h"
 #include "error.h"
 
-/* Packs the values of L from `first` on into a table, for the stash. */
-static void keep(lua_State *L, peri_loop *l, int first) {
+/* Pushes a table with the values of L from `first` on, for the stash. */
+static void pack(lua_State *L, int first) {
   int n = lua_gettop(L) - first + 1;
   peri_error_room(L, 3);
   lua_createtable(L, n, 1);
@@ -24,7 +24,6 @@ static void keep(lua_State *L, peri_loop *l, int first) {
   }
   lua_pushinteger(L, n);
   lua_setfield(L, -2, "n");
-  peri_stash_set(l, L, PERI_STASH_MAIL);
 }
 
 static int unpack(lua_State *L, peri_loop *l) {
@@ -48,13 +47,20 @@ lua_State *peri_task_waits_in(const peri_task *t) {
 
 /* The stack of the parked main chunk is in use by those it drives. */
 void peri_task_keep(lua_State *L, peri_loop *l, int first) {
-  if (l->current == l->root) keep(L, l, first);
+  if (l->current != l->root) return;
+  pack(L, first);
+  peri_stash_set(l, L, PERI_STASH_MAIL);
+}
+
+int peri_task_pack(lua_State *L, peri_loop *l, const peri_task *t, int n) {
+  if (t != l->root) return n;
+  pack(L, lua_gettop(L) - n + 1);
+  return 1;
 }
 
 void peri_task_give(lua_State *L, peri_loop *l, peri_task *t, int n) {
   if (t == l->root) {
-    keep(L, l, lua_gettop(L) - n + 1);
-    lua_pop(L, n);
+    peri_stash_set(l, L, PERI_STASH_MAIL);
     return;
   }
   lua_State *to = peri_task_waits_in(t);

@@ -12,9 +12,14 @@
 ** innermost of the generators it runs (see coro.c). */
 lua_State *peri_task_waits_in(const peri_task *t);
 
-/* Gives the top `n` values of L to the parked task `t`, whose continuation
-** finds them on top of its stack; pops them. Raises before anything is
-** done. For the main chunk they go by the stash. */
+/* Makes what can be given to `t` of the top `n` values of L; returns how many
+** values that is. For the main chunk it is a table, which is pushed: that may
+** run finalizers, so look again whether `t` still waits. */
+int peri_task_pack(lua_State *L, peri_loop *l, const peri_task *t, int n);
+
+/* Gives the top `n` values of L, made by peri_task_pack, to the parked task
+** `t`, whose continuation finds them on top of its stack; pops them. Raises
+** before anything is done, and runs no Lua. */
 void peri_task_give(lua_State *L, peri_loop *l, peri_task *t, int n);
 
 /* True if somebody has closed the coroutine in which `t` is parked: it can

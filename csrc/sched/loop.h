@@ -177,6 +177,7 @@ struct peri_loop {
   uint32_t ids;         /* tasks made so far */
   uint32_t tasks;       /* tasks that have not ended */
   uint32_t traces;        /* failures whose traceback was taken */
+  uint32_t wins;        /* of selects so far */
   uint32_t burst;       /* waits completed at once since the last switch */
   uint64_t turns;
   struct peri_block *blocks; /* free ones, of function-form scopes */

@@ -31,7 +31,8 @@ typedef struct peri_outcome {
   uint8_t kind;          /* PERI_FUTURE, PERI_TASK, PERI_CALLBACK */
   uint8_t flags;
   uint8_t phase;         /* of a task's wait, see task.h */
-  uint32_t slot;         /* of a task: place in the table of tasks */
+  uint32_t slot;         /* of a task: place in the table of tasks; of others:
+                            when it has last won a select, 0: never */
 } peri_outcome;
 
 static inline void peri_outcome_init(peri_outcome *o, int kind) {

@@ -34,9 +34,9 @@ static const char not_yours[] = "cannot resume a task from outside the loop";
 
 static void task_step(peri_loop *l, peri_runnable *r, lua_State *L);
 
-/* The timer of a task is that of its sleep. */
-static void sleep_fire(peri_loop *l, peri_timer *timer) {
-  peri_task_wake(l, PERI_OF(timer, peri_task, timer));
+/* The timer of a task ends the wait which has armed it. */
+static void timer_fire(peri_loop *l, peri_timer *timer) {
+  peri_task_leave(l, PERI_OF(timer, peri_task, timer), PERI_COMPLETED);
 }
 
 void peri_owner_init(peri_owner *o, peri_scope *parent,
@@ -52,7 +52,7 @@ static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
   t->run.run = task_step;
   t->wait = NULL;
   t->on = NULL;
-  peri_timer_init(&t->timer, sleep_fire);
+  peri_timer_init(&t->timer, timer_fire);
   peri_scope_init(&t->scope, owner ? &owner->scope : NULL, PERI_SCOPE_TASK);
   t->inner = &t->scope;
   t->context = NULL;
@@ -156,6 +156,7 @@ void peri_task_finish(peri_loop *l, peri_task *t, int returned) {
     disown_blocks(l, t, &t->scope);
   }
   t->co = NULL;
+  t->since = 0;
   peri_heap_remove(&l->timers, &t->timer);
   peri_heap_unreserve(&l->timers);
   peri_scope_remove(l, &t->scope);

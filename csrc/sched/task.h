@@ -25,9 +25,10 @@ typedef struct peri_wait {
   const char *name; /* what the task does, for reports: "read", "sleep" */
   /*
   ** Leaves the wait: undoes in C what parking started, without raising.
-  ** `why` is one of PERI_ABORTED and those after it. Returns 1 if the task is to run
-  ** (and raise), 0 if this wait cannot be left and goes on. NULL is a wait
-  ** that cannot be left.
+  ** `why` is PERI_ABORTED or one of those after it, or PERI_COMPLETED if the
+  ** timer of the task has fired. Returns 1 if the task is to run (and raise,
+  ** but for its timer), 0 if this wait cannot be left and goes on. NULL is a
+  ** wait that cannot be left.
   */
   int (*abort)(peri_loop *l, peri_task *t, int why);
   /* The rest of the operation, called in the task once it has been woken,
@@ -57,13 +58,14 @@ struct peri_task {
   peri_runnable run; /* its link is in a waitlist, or in the ready list */
   const peri_wait *wait;
   void *on;          /* what it waits on, for `abort` and for reports */
-  peri_timer timer;  /* sleep */
+  peri_timer timer;  /* of its wait: a sleep, or one with a timeout */
   peri_scope scope;  /* outermost of this task; its parent is the owner's */
   lua_State *co;     /* NULL once it has ended; anchored by the userdata */
   peri_scope *inner; /* innermost open scope */
   peri_context *context; /* while it does not run */
   uint32_t id;
-  uint32_t since;    /* when it parked: milliseconds of the loop's clock */
+  uint32_t since;    /* when it parked: milliseconds of the loop's clock. Once
+                        it has ended: when it has last won a select, or 0 */
 };
 
 /* Who answers for tasks: a group, a run, the Lua state. */
@@ -160,8 +162,8 @@ int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *wait,
 /* Raises the Cancelled object of the scope that `t` is in. */
 int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);
 
-/* Has a parked task leave its wait; `why` is PERI_ABORTED or one of those
-** after it. Returns 0 if it was not parked, or goes on to wait. */
+/* Has a parked task leave its wait; `why` as for the abort of a peri_wait.
+** Returns 0 if it was not parked, or goes on to wait. */
 int peri_task_leave(peri_loop *l, peri_task *t, int why);
 
 /* Ends a task whose coroutine has returned or died. */

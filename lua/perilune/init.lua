@@ -39,6 +39,7 @@ local aio = {
   condition = core.condition,
   barrier = core.barrier,
   channel = core.channel,
+  select = core.select,
   -- context
   context = core.context,
 }

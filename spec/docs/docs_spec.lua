@@ -57,7 +57,7 @@ local HIDDEN = {
   ["perilune.run"] = true, ["perilune.watch"] = true, ["perilune.bound"] = true,
   ["perilune.generator"] = true, ["perilune.lookup"] = true, ["perilune.resolver"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
-  ["perilune.probe"] = true,
+  ["perilune.probe"] = true, ["perilune.select"] = true, ["perilune.operation"] = true,
   ["perilune.error"] = true, ["perilune.cancelled"] = true,
   ["perilune.loop"] = true, -- has its methods in __index, see below
 }

@@ -122,6 +122,7 @@ static void fill_stash(lua_State *L, peri_loop *l, int loop) {
   peri_stash_set(l, L, PERI_STASH_TRACES);
   weak_table(L, l, PERI_STASH_NAMES);
   weak_table(L, l, PERI_STASH_MADE);
+  weak_table(L, l, PERI_STASH_SWALLOWED);
   weak_table(L, l, PERI_STASH_CORO);
   peri_error_new(L, "ECANCELED", "what was awaited has been cancelled");
   peri_stash_set(l, L, PERI_STASH_ENDED);

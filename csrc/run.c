@@ -21,6 +21,7 @@
 
 #ifndef PERILUNE_NO_UV
 #include "io/io.h"
+#include "io/slow.h"
 #endif
 
 #define RUN "perilune.run"
@@ -221,10 +222,26 @@ static int set_grace(lua_State *L) {
   return 0;
 }
 
-/* core.debug(on): notes where tasks are spawned, and reports leaks. */
+/* core.debug([on [, limit]]) -> what was set before. In debug it is noted
+** where things are made, leaks and swallowed cancellations are reported, and
+** steps that take longer than `limit` seconds, if that is given. */
 static int set_debug(lua_State *L) {
-  PERI_LOOP(L)->debug = lua_toboolean(L, 1) != 0;
-  return 0;
+  peri_loop *l = PERI_LOOP(L);
+  lua_Number limit = luaL_optnumber(L, 2, 0);
+  uint64_t ns = limit < 1e9 ? (uint64_t)(limit * 1e9) : 0;
+  int asks = lua_isnone(L, 1), on = lua_toboolean(L, 1);
+  lua_pushboolean(L, l->debug);
+  if (l->slow)
+    lua_pushnumber(L, (lua_Number)l->slow / 1e9);
+  else
+    lua_pushnil(L);
+  if (asks) return 2;
+#ifndef PERILUNE_NO_UV
+  peri_slow_watch(L, l, ns);
+#endif
+  l->slow = ns;
+  l->debug = on != 0;
+  return 2;
 }
 
 /* core.at_exit(fn): fn is called when the Lua state is closed. */
@@ -295,7 +312,8 @@ static uint32_t count_ready(const peri_loop *l) {
 }
 
 /* loop:stats() -> table of counts: tasks alive, ready, timers armed, turns
-** so far, handles and requests open. Never waits. */
+** and swallowed cancellations so far, handles and requests open. Never
+** waits. */
 static int loop_stats(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_createtable(L, 0, 8);
@@ -303,6 +321,7 @@ static int loop_stats(lua_State *L) {
   set_count(L, "ready", count_ready(l));
   set_count(L, "timers", l->timers.count);
   set_count(L, "turns", l->turns);
+  set_count(L, "swallowed", l->swallowed);
   set_count(L, "handles", 0);
   set_count(L, "requests", 0);
 #ifndef PERILUNE_NO_UV

@@ -29,6 +29,7 @@ local PUBLIC = {
   ["dns"] = { dns = "aio.dns." },
   ["udp"] = { udp = "aio.udp." },
   ["serve"] = { serve = "server:" },
+  ["debug"] = { debug = "debug." },
   ["testing"] = { testing = "testing.", Clock = "clock:" },
 }
 

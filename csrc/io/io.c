@@ -16,6 +16,7 @@
 #include "sched/callback.h"
 #include "server.h"
 #include "signal.h"
+#include "slow.h"
 #include "tcp.h"
 #include "transport.h"
 #include "udp.h"
@@ -83,4 +84,5 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   peri_dns_open(L, l);
   peri_signal_open(L, l);
   peri_subscribe_open(L, l);
+  peri_slow_open(L);
 }

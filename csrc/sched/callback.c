@@ -88,31 +88,44 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
 
 /* {== The error hook =================================================== */
 
-/* What the hook gets besides the error. Stack: error, light task, kind, light
-** context. */
-static void push_info(lua_State *L, peri_loop *l, const peri_task *t) {
+/* Pushes the traceback: the one at 3, or that of the last failure with this
+** value. */
+static void push_trace(lua_State *L, peri_loop *l) {
+  if (lua_isnil(L, 3))
+    peri_trace_push(L, l, 1);
+  else
+    lua_pushvalue(L, 3);
+}
+
+/* Pushes what the hook gets besides the error. Stack: error, task (light, or
+** itself, or nil), traceback or nil, kind, light context. */
+static void push_info(lua_State *L, peri_loop *l) {
+  const peri_task *t = lua_touserdata(L, 2);
   lua_createtable(L, 0, 4);
-  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 4);
   lua_setfield(L, -2, "kind");
-  peri_trace_push(L, l, 1);
+  push_trace(L, l);
   lua_setfield(L, -2, "traceback");
-  peri_var_push_caller(L, l, lua_touserdata(L, 4));
+  peri_var_push_caller(L, l, lua_touserdata(L, 5));
   lua_setfield(L, -2, "context");
-  if (!t) return;
-  peri_task_push(L, l, t);
+  if (t && lua_islightuserdata(L, 2))
+    peri_task_push(L, l, t);
+  else if (t)
+    lua_pushvalue(L, 2);
+  else
+    lua_pushnil(L);
   lua_setfield(L, -2, "task");
 }
 
 static int call_hook(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  const peri_task *t = lua_touserdata(L, 2);
-  lua_pushstring(L, lua_touserdata(L, 3)); /* may allocate: not before */
-  lua_replace(L, 3);
-  push_info(L, l, t);
+  lua_pushstring(L, lua_touserdata(L, 4)); /* may allocate: not before */
+  lua_replace(L, 4);
+  push_info(L, l);
   peri_stash_push(l, L, PERI_STASH_ON_ERROR);
   if (lua_isnil(L, -1)) return 0;
   lua_pushvalue(L, 1);
-  lua_pushvalue(L, 5);
+  lua_pushvalue(L, 6);
   lua_call(L, 2, 0);
   return 0;
 }
@@ -133,23 +146,37 @@ static void lost(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* Takes the error, task and traceback on top; there is room. */
+static void tell(peri_loop *l, lua_State *L, const char *kind,
+                 peri_context *c) {
+  peri_stash_push(l, L, PERI_STASH_HOOK);
+  lua_insert(L, -4);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
+  lua_pushlightuserdata(L, c);
+  if (peri_callback_call(l, L, NULL, 5, 0)) lost(L);
+}
+
 static void report_in(peri_loop *l, lua_State *L, const char *kind,
                       const peri_task *t, peri_context *c) {
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lua_pop(L, 1);
     return;
   }
-  peri_stash_push(l, L, PERI_STASH_HOOK);
-  lua_insert(L, -2);
   lua_pushlightuserdata(L, (void *)(uintptr_t)t);
-  lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
-  lua_pushlightuserdata(L, c);
-  if (peri_callback_call(l, L, NULL, 4, 0)) lost(L);
+  lua_pushnil(L);
+  tell(l, L, kind, c);
 }
 
 void peri_report(peri_loop *l, lua_State *L, const char *kind,
                  const peri_task *t) {
   report_in(l, L, kind, t, t ? t->context : NULL);
+}
+
+void peri_report_stack(peri_loop *l, lua_State *L, const char *kind) {
+  if (lua_checkstack(L, LUA_MINSTACK))
+    tell(l, L, kind, l->context);
+  else
+    lua_pop(L, 3);
 }
 
 /* loop:on_error(fn) -> loop. fn(err, info) hears of failures that nobody

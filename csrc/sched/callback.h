@@ -29,6 +29,10 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
 void peri_report(peri_loop *l, lua_State *L, const char *kind,
                  const peri_task *t);
 
+/* The same for what is reported of a task while it runs, or may have ended
+** since. On top of L: a text, the task or nil, its stack; they are popped. */
+void peri_report_stack(peri_loop *l, lua_State *L, const char *kind);
+
 /*
 ** Makes a callback of the function at 2 that gets the awaitable at 1 (with
 ** outcome `o`) when that is done, or only when it was cancelled. Pushes it.

@@ -264,9 +264,7 @@ static int leave_end(lua_State *L, peri_loop *l, peri_group *g) {
   if (!lua_isnil(L, 2) || !g->interrupted) return 0;
   if (g->interrupted == PERI_STARVED) return peri_trace_deadlock(L, l, t);
   if (!t->inner->effective) return 0;
-  t->scope.raised = 1;
-  peri_scope_push_cancelled(L, l, t->inner);
-  return lua_error(L);
+  return peri_task_raise(L, l, t);
 }
 
 static int leave(lua_State *L, peri_loop *l, peri_group *g) {

@@ -8,29 +8,13 @@
 */
 #include "inspect.h"
 
-#include "coro.h"
+#include "debug.h"
 #include "error.h"
 #include "future.h"
 #include "group.h"
 #include "trace.h"
 
 /* {== Methods of tasks ================================================= */
-
-/* Adds the stack of a parked task, the innermost generator first. */
-static void add_stacks(lua_State *L, const peri_task *t) {
-  int first = lua_gettop(L) + 1;
-  peri_error_room(L, 20);
-  for (lua_State *co = t->co; co; co = peri_coro_inner(co)) {
-    luaL_traceback(L, co, NULL, 0);
-    lua_insert(L, first);
-    if (lua_gettop(L) - first >= 10 || !(t->out.flags & PERI_NESTED)) break;
-  }
-  while (lua_gettop(L) > first) {
-    lua_pushliteral(L, "\n");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
-  }
-}
 
 /* task:traceback() -> the stack of a task that has not ended, through its
 ** generators; of one that failed, where that was; else nil. Never waits. */
@@ -43,10 +27,10 @@ static int task_traceback(lua_State *L) {
     peri_trace_push(L, l, -1);
   } else if (!t->co) {
     lua_pushnil(L);
-  } else if (t == l->current) {
-    luaL_traceback(L, L, NULL, 1);
+  } else if (t == l->current && !peri_task_runs_in(l, L)) {
+    luaL_traceback(L, L, NULL, 1); /* a stock coroutine, or a callback */
   } else {
-    add_stacks(L, t);
+    peri_trace_push_stacks(L, l, t, 1);
   }
   return 1;
 }
@@ -93,7 +77,8 @@ static void info_noted(lua_State *L, peri_loop *l, int index,
 /* task:info() -> table: id, name, state ("ready", "running", "waiting", or
 ** how it ended), waiting_on and since (aio.now's clock) if it waits, where
 ** (file:line) and parent (a task) if it has not ended; in debug, spawned_at
-** (file:line). Never waits. */
+** (file:line) and swallowed, a table with count, raised and waited (file:line)
+** if it swallowed a cancellation. Never waits. */
 static int task_info(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_task *t = peri_task_check(L, l, 1);
@@ -106,6 +91,7 @@ static int task_info(lua_State *L) {
   info_noted(L, l, PERI_STASH_NAMES, "name");
   info_noted(L, l, PERI_STASH_MADE, "spawned_at");
   if (t->co) info_live(L, l, t);
+  if (t->co) peri_debug_info(L, l, t);
   return 1;
 }
 

@@ -120,6 +120,11 @@ static void put_back(peri_loop *l) {
   peri_list_splice(&l->ready, &l->batch);
 }
 
+static void look_at_clock(peri_loop *l, lua_State *L) {
+  if (l->watch) l->watch(l, L);
+  if (l->poller->now() >= l->stop_at) put_back(l);
+}
+
 static void run_batch(peri_loop *l, lua_State *L) {
   while (!peri_link_alone(&l->batch)) {
     peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
@@ -127,8 +132,7 @@ static void run_batch(peri_loop *l, lua_State *L) {
     r->run(l, r, L);
     end_activation(l);
     if (peri_loop_forked(l)) put_back(l); /* the parent runs the others */
-    if (l->stop_at != UINT64_MAX && l->poller->now() >= l->stop_at)
-      put_back(l);
+    if (l->stop_at != UINT64_MAX) look_at_clock(l, L);
   }
 }
 
@@ -162,10 +166,21 @@ void peri_loop_flush(peri_loop *l, lua_State *L) {
   peri_list_splice(&l->batch, &l->ready);
   if (l->shuffle) shuffle(l);
   if (l->probe) l->probe->turn(l);
+  if (l->watch) l->watch(l, L);
   run_batch(l, L);
   leave(l, &l->rested);
   peri_list_splice(&l->rested, &l->resting);
   l->running = 0;
+}
+
+/* With a watch, the clock is looked at after each step all the same. */
+static void never_stop(peri_loop *l) {
+  l->stop_at = l->watch ? UINT64_MAX - 1 : UINT64_MAX;
+}
+
+void peri_loop_watch(peri_loop *l, peri_watch_fn fn) {
+  l->watch = fn;
+  if (l->stop_at >= UINT64_MAX - 1) never_stop(l);
 }
 
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at) {
@@ -176,7 +191,7 @@ void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at) {
     peri_loop_flush(l, L);
     if (l->poller->now() >= stop_at) break;
   }
-  l->stop_at = UINT64_MAX;
+  never_stop(l);
 }
 
 int peri_loop_turn(peri_loop *l, lua_State *L, int64_t limit) {

@@ -54,6 +54,7 @@ typedef struct peri_leaving {
   void (*leave)(peri_loop *l, struct peri_leaving *v);
 } peri_leaving;
 
+typedef void (*peri_watch_fn)(peri_loop *l, lua_State *L);
 typedef void (*peri_hook_fn)(lua_State *L, peri_loop *l);
 
 /* The debug hook, see hook.h; signal handlers look at it and change it. */
@@ -114,6 +115,9 @@ enum {
   PERI_STASH_TRACES,    /* the last failures and their tracebacks */
   PERI_STASH_NAMES,     /* awaitable -> name, weak keys */
   PERI_STASH_MADE,      /* object -> the line that made it, weak; in debug */
+  PERI_STASH_SWALLOWED, /* task -> record, weak keys, see debug.c */
+  PERI_STASH_STALL_STACK, /* the stack of a slow step, while it runs, */
+  PERI_STASH_STALL_TASK,  /* ... and its task */
   PERI_STASH_ON_ERROR,  /* the error hook, or nil */
   PERI_STASH_HOOK,      /* C function: calls the error hook */
   PERI_STASH_LIBRARY,   /* the string that `library` points to */
@@ -149,7 +153,9 @@ struct peri_loop {
   uint64_t polled;      /* when the outside was last asked */
   uint32_t unpolled;    /* turns since then */
   uint32_t holds;       /* remote ends and hosts that keep us alive */
-  uint64_t stop_at;     /* a hosted step ends by then; else UINT64_MAX */
+  uint64_t stop_at;     /* a hosted step ends by then; else UINT64_MAX, or
+                           one less with a `watch` */
+  peri_watch_fn watch;  /* see peri_loop_watch; or NULL */
   const peri_poller *poller;
   void *outside;        /* the poller's own */
   const volatile char *home; /* points to 0 in a forked child, where the
@@ -179,8 +185,10 @@ struct peri_loop {
   uint32_t traces;        /* failures whose traceback was taken */
   uint32_t wins;        /* of selects so far */
   uint32_t burst;       /* waits completed at once since the last switch */
+  uint32_t swallowed;   /* waits in a scope whose Cancelled was caught */
   uint64_t turns;
   struct peri_block *blocks; /* free ones, of function-form scopes */
+  uint64_t slow;          /* in debug, steps shall not take longer; or 0 */
   uint64_t grace;         /* what a shield without a limit gets */
   uint64_t grace_end;     /* when the running shutdown ends, or 0 */
   lua_State *called;      /* where the running callback runs */
@@ -258,6 +266,10 @@ void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at);
 
 /* Runs what is ready now, without asking the outside or the clock. */
 void peri_loop_flush(peri_loop *l, lua_State *L);
+
+/* Has `fn` (or nobody: NULL) called before the first step of each batch, and
+** after each step. Costs nothing where there is none. */
+void peri_loop_watch(peri_loop *l, peri_watch_fn fn);
 
 /* Nanoseconds until a turn is useful: 0 now, PERI_FOREVER if no timer. */
 int64_t peri_loop_wait(const peri_loop *l);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "coro.h"
+#include "debug.h"
 #include "error.h"
 #include "hand.h"
 #include "hook.h"
@@ -293,6 +294,7 @@ int peri_task_is_coroutine(lua_State *co) {
 static const peri_wait raw_yield = {"yield", NULL, NULL};
 
 static void raise_hooked(lua_State *L, peri_loop *l) {
+  if (l->current->scope.raised) peri_debug_swallowed(L, l, l->current);
   peri_task_raise(L, l, l->current);
 }
 
@@ -391,6 +393,7 @@ static void interrupt(peri_loop *l, peri_scope *s) {
 
 int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t) {
   t->scope.raised = 1;
+  peri_debug_raised(L, l, t);
   peri_scope_push_cancelled(L, l, t->inner);
   return lua_error(L);
 }
@@ -540,6 +543,7 @@ static const peri_wait cancelled = {"cancelled", NULL, cancelled_k};
 ** cancellation must not freeze the program. */
 static void enter_cancelled(lua_State *L, peri_loop *l, peri_task *t) {
   if (!t->scope.raised) peri_task_raise(L, l, t);
+  peri_debug_swallowed(L, l, t);
   peri_task_requeue(L, l, &cancelled, 0);
 }
 
@@ -577,6 +581,7 @@ void peri_block_open(peri_loop *l, peri_block *b) {
 void peri_block_close(peri_loop *l, peri_block *b) {
   assert(b->task && b->task->inner == &b->scope);
   b->task->inner = b->scope.parent;
+  if (b->scope.cause) b->task->on = NULL; /* see peri_debug_swallowed */
   b->task = NULL;
   peri_scope_remove(l, &b->scope);
 }

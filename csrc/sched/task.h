@@ -57,7 +57,8 @@ struct peri_task {
   peri_outcome out;
   peri_runnable run; /* its link is in a waitlist, or in the ready list */
   const peri_wait *wait;
-  void *on;          /* what it waits on, for `abort` and for reports */
+  void *on;          /* what it waits on, for `abort` and for reports; while
+                        it runs, see peri_debug_swallowed */
   peri_timer timer;  /* of its wait: a sleep, or one with a timeout */
   peri_scope scope;  /* outermost of this task; its parent is the owner's */
   lua_State *co;     /* NULL once it has ended; anchored by the userdata */

@@ -11,10 +11,12 @@
 
 #include <string.h>
 
+#include "coro.h"
 #include "error.h"
 #include "hand.h"
 
-#define RING 16 /* failures remembered */
+#define RING 16   /* failures remembered */
+#define STACKS 10 /* generators inside one another that are shown */
 
 /* {== Tracebacks ======================================================= */
 
@@ -46,6 +48,30 @@ int peri_trace_handler(lua_State *L) {
   }
   if (!known) peri_trace_error(L, l, 1, L);
   return 1;
+}
+
+/* The coroutine that runs inside of `co`, the task's or one of its
+** generators; NULL for the innermost. */
+static lua_State *next_inner(const peri_loop *l, const peri_task *t,
+                             lua_State *co) {
+  if (t != l->current && !(t->out.flags & PERI_NESTED)) return NULL;
+  return co == l->top ? NULL : peri_coro_inner(co);
+}
+
+void peri_trace_push_stacks(lua_State *L, const peri_loop *l,
+                            const peri_task *t, int level) {
+  int first = lua_gettop(L) + 1;
+  peri_error_room(L, STACKS + 10);
+  for (lua_State *co = t->co; co; co = next_inner(l, t, co)) {
+    luaL_traceback(L, co, NULL, co == L ? level : 0);
+    lua_insert(L, first);
+    if (lua_gettop(L) - first + 1 >= STACKS) break;
+  }
+  while (lua_gettop(L) > first) {
+    lua_pushliteral(L, "\n");
+    lua_insert(L, -2);
+    lua_concat(L, 3);
+  }
 }
 
 void peri_trace_push(lua_State *L, peri_loop *l, int idx) {
@@ -263,9 +289,7 @@ void peri_trace_left_open(lua_State *L, peri_loop *l) {
   lua_settop(L, at);
 }
 
-/* Pushes the line that makes something now. If that is one of this library, the
-** task works for the line that spawned it. */
-static void push_maker(lua_State *L, peri_loop *l) {
+void peri_trace_push_line(lua_State *L, peri_loop *l) {
   if (push_line(L, l, L)) return;
   if (l->current == l->root) {
     lua_pushliteral(L, "?");
@@ -280,7 +304,7 @@ void peri_trace_note_made(lua_State *L, peri_loop *l) {
   peri_error_room(L, 8);
   peri_stash_push(l, L, PERI_STASH_MADE);
   lua_pushvalue(L, -2);
-  push_maker(L, l);
+  peri_trace_push_line(L, l);
   lua_rawset(L, -3);
   lua_pop(L, 1);
 }

@@ -27,6 +27,15 @@ int peri_trace_cycle(lua_State *L);
 /* Raises in a forked child, where the loop cannot be used. */
 void peri_trace_check_fork(lua_State *L, peri_loop *l);
 
+/* Pushes the stack of a task that has not ended, the innermost generator
+** first; of that which runs in L from `level` on. */
+void peri_trace_push_stacks(lua_State *L, const peri_loop *l,
+                            const peri_task *t, int level);
+
+/* Pushes the line that called us, "file:line". If that is one of this library,
+** the task works for the line that spawned it. */
+void peri_trace_push_line(lua_State *L, peri_loop *l);
+
 /* Raises EDEADLK in `t`, which nothing can wake, with who waits for what. */
 int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t);
 

@@ -36,4 +36,18 @@ function check.typename(v)
   return type(meta) == "table" and type(meta.__name) == "string" and meta.__name or type(v)
 end
 
+--- What is wrong with options of debugging, or nil.
+function check.debug_options(opts)
+  if type(opts) ~= "table" then
+    return "table expected, got " .. check.typename(opts)
+  end
+  for key, value in pairs(opts) do
+    if key ~= "slow" then
+      return ("unknown option '%s'"):format(tostring(key))
+    elseif value ~= false and not (type(value) == "number" and value > 0) then
+      return "option 'slow': seconds, or false, expected"
+    end
+  end
+end
+
 return check

@@ -28,6 +28,8 @@ local KINDS = {
   secondary = "further failure",
   shutdown = "not ended in time",
   leak = "leak",
+  slow = "slow step",
+  swallowed = "swallowed cancellation",
 }
 
 local function text_of(err)
@@ -250,16 +252,27 @@ local OPTIONS = {
   patch = "boolean",
   unhandled = "string",
   on_error = "function",
-  debug = "boolean",
+  debug = "boolean or table",
 }
+
+local function fits(value, want)
+  local got = type(value)
+  return want:find(got, 1, true) or (want == "function" and check.callable(value))
+end
 
 local function check_options(opts)
   for key, value in pairs(opts) do
     local want = OPTIONS[key]
     if not want then
       check.fail(1, "run", ("unknown option '%s'"):format(tostring(key)), 1)
-    elseif type(value) ~= want and not (want == "function" and check.callable(value)) then
+    elseif not fits(value, want) then
       check.fail(1, "run", ("option '%s': %s expected, got %s"):format(key, want, type(value)), 1)
+    end
+  end
+  if type(opts.debug) == "table" then
+    local wrong = check.debug_options(opts.debug)
+    if wrong then
+      check.fail(1, "run", "option 'debug': " .. wrong, 1)
     end
   end
   if opts.unhandled and opts.unhandled ~= "report" and opts.unhandled ~= "fail" then
@@ -284,6 +297,20 @@ local function interrupted(state, n)
   end
 end
 
+-- The option `debug`: a boolean, or options. Returns a function that undoes it.
+local function set_debug(value)
+  local on, slow = core.debug()
+  local debugging = require "perilune.debug" -- loaded by those who use it
+  if value then
+    debugging.enable(value ~= true and value or nil)
+  else
+    debugging.disable()
+  end
+  return function()
+    core.debug(on, slow)
+  end
+end
+
 -- Sets what holds while the run is on; returns a function that undoes it.
 local function set_up(state, opts)
   local outer, outer_hook, patched = current, hook, false
@@ -295,6 +322,7 @@ local function set_up(state, opts)
   if opts.patch ~= false then
     patched = run.patch()
   end
+  local undebug = opts.debug ~= nil and set_debug(opts.debug)
   local signals = opts.signals ~= false and core.signals
   if signals then
     signals(function(n)
@@ -304,6 +332,9 @@ local function set_up(state, opts)
   return function()
     if signals then
       signals(nil)
+    end
+    if undebug then
+      undebug()
     end
     if patched then
       run.patch(false)
@@ -353,7 +384,8 @@ end
 -- @param opts optional table: `grace` in seconds (5); `signals` (true): Ctrl-C
 --   cancels main; `patch` (true): coroutine functions let waits through;
 --   `unhandled` "report" (default) or "fail": a failure that nobody took cancels
---   main; `on_error` function (err, info) that hears of such failures
+--   main; `on_error` function (err, info) that hears of such failures; `debug`:
+--   true, or a table of options of `debug.enable`
 -- @param main function
 -- @param ... its arguments
 -- @return what main returns; raises its error
@@ -375,7 +407,6 @@ function run.run(opts, main, ...)
     interrupts = 0,
   }
   core.grace(state.grace)
-  core.debug(opts.debug)
   local undo = set_up(state, opts)
   local ok, results = pcall(drive, state, main, ...)
   undo()

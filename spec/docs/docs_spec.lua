@@ -10,6 +10,7 @@
 
 local aio = require "perilune"
 local helper = require "spec.helper"
+local debugging = require "perilune.debug"
 local testing = require "perilune.testing"
 
 local docs = dofile "docs/generate.lua"
@@ -58,6 +59,7 @@ local HIDDEN = {
   ["perilune.generator"] = true, ["perilune.lookup"] = true, ["perilune.resolver"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
   ["perilune.probe"] = true, ["perilune.select"] = true, ["perilune.operation"] = true,
+  ["perilune.slow"] = true,
   ["perilune.error"] = true, ["perilune.cancelled"] = true,
   ["perilune.loop"] = true, -- has its methods in __index, see below
 }
@@ -89,6 +91,7 @@ local function public_names()
   local names = {}
   add_table(names, aio, "aio.")
   add_table(names, testing, "testing.")
+  add_table(names, debugging, "debug.")
   add_methods(names, getmetatable(aio.loop()).__index, { "loop:" })
   for name, prefixes in pairs(OBJECTS) do
     add_methods(names, assert(debug.getregistry()[name], name), prefixes)

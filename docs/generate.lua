@@ -24,6 +24,7 @@ local PUBLIC = {
   ["group"] = { group = "aio.", meta = "group:" },
   ["many"] = { many = "aio." },
   ["tree"] = { tree = "aio." },
+  ["every"] = { every = "aio." },
   ["tcp"] = { tcp = "aio.tcp." },
   ["unix"] = { unix = "aio.unix." },
   ["dns"] = { dns = "aio.dns." },

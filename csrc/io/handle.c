@@ -89,6 +89,7 @@ void peri_io_new(lua_State *L, peri_loop *l) {
   memset(io, 0, sizeof *io);
   peri_link_init(&io->handles);
   peri_link_init(&io->requests);
+  peri_link_init(&io->foreign);
   uv_prepare_init(peri_poller_uv(l), &io->last); /* cannot fail */
   uv_unref((uv_handle_t *)&io->last);
   io->last.data = l;

@@ -43,6 +43,7 @@ struct peri_handle {
 typedef struct peri_io {
   peri_link handles;
   peri_link requests;  /* see request.h */
+  peri_link foreign;   /* see foreign.c */
   uint64_t opened;     /* handles so far */
   uint32_t nhandles;   /* open or closing */
   uint32_t nrequests;

@@ -1,7 +1,7 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, signals, subscribe; and what a run needs for its end:
+** Lua side: core.tcp, unix, udp, dns, signals, subscribe, poll_fd; and what a run needs for its end:
 ** lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 
 #include "dns.h"
+#include "foreign.h"
 #include "handle.h"
 #include "pipe.h"
 #include "sched/callback.h"
@@ -85,4 +86,5 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   peri_signal_open(L, l);
   peri_subscribe_open(L, l);
   peri_slow_open(L);
+  peri_foreign_open(L, l);
 }

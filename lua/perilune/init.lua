@@ -42,6 +42,9 @@ local aio = {
   select = core.select,
   -- context
   context = core.context,
+  -- the outside
+  signals = core.subscribe,
+  poll = core.poll_fd,
 }
 
 --- The loop of this Lua state. Never waits.
@@ -59,6 +62,8 @@ local later = {
   all = "many",
   map = "many",
   wait = "many",
+  -- ticks
+  every = "every",
   -- seeing
   tree = "tree",
 }
@@ -69,7 +74,6 @@ if core.tcp then
   later.unix = "unix"
   later.dns = "dns"
 end
-aio.signals = core.subscribe
 if core.udp then
   later.udp = "udp"
 end

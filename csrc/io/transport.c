@@ -198,33 +198,6 @@ static const peri_handle_type transport_type = {
 
 /* {== In the turn ====================================================== */
 
-/* Stack: describe, its object, the loop. */
-static int describe_leak(lua_State *L) {
-  peri_loop *l = lua_touserdata(L, 3);
-  lua_pushvalue(L, 1);
-  lua_pushvalue(L, 2);
-  lua_call(L, 1, 1);
-  peri_push_anchored(l, L, lua_touserdata(L, 2));
-  peri_trace_push_made(L, l, -1);
-  if (lua_isnil(L, -1))
-    lua_settop(L, 4);
-  else
-    lua_pushfstring(L, "%s, made at %s", lua_tostring(L, 4),
-                    lua_tostring(L, -1));
-  return 1;
-}
-
-void peri_report_leak(peri_loop *l, lua_State *L, lua_CFunction describe,
-                      void *object) {
-  if (!l->debug || !lua_checkstack(L, LUA_MINSTACK)) return;
-  lua_pushcfunction(L, describe_leak);
-  lua_pushcfunction(L, describe);
-  lua_pushlightuserdata(L, object);
-  lua_pushlightuserdata(L, l);
-  peri_callback_call(l, L, NULL, 3, 1); /* an error will do as well */
-  peri_report(l, L, "leak", NULL);
-}
-
 static int describe(lua_State *L) {
   push_peer(L, lua_touserdata(L, 1));
   lua_pushfstring(L, "a transport was collected before it was closed (%s)",

@@ -156,11 +156,6 @@ const char *peri_transport_what(lua_State *L, const peri_transport *c,
 int peri_transport_fail(lua_State *L, const peri_transport *c, int status,
                         const char *operation);
 
-/* In debug, tells the error hook of an object that was collected before it
-** was closed. `describe` gets it as a light userdata, and returns a text. */
-void peri_report_leak(peri_loop *l, lua_State *L, lua_CFunction describe,
-                      void *object);
-
 /* Options common to what makes transports, from the table at `idx`. */
 typedef struct peri_options {
   uint32_t linger_ms;

@@ -33,6 +33,12 @@ void peri_report(peri_loop *l, lua_State *L, const char *kind,
 ** since. On top of L: a text, the task or nil, its stack; they are popped. */
 void peri_report_stack(peri_loop *l, lua_State *L, const char *kind);
 
+/* In debug, tells the error hook of an object that was collected before it
+** was closed. `describe` gets it as a light userdata, and returns a text. To be
+** called from the turn only. */
+void peri_report_leak(peri_loop *l, lua_State *L, lua_CFunction describe,
+                      void *object);
+
 /*
 ** Makes a callback of the function at 2 that gets the awaitable at 1 (with
 ** outcome `o`) when that is done, or only when it was cancelled. Pushes it.

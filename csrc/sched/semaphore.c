@@ -6,13 +6,16 @@
 ** Invariant: tasks wait only while no permit is free; one that comes back goes
 ** to the first of them. A permit belongs to nobody, and may be released from
 ** anywhere, once. It is made before it is known that it can be had, and keeps
-** its semaphore, which is its user value. One that is collected is given back.
+** its semaphore, which is its user value. One that is collected is given back,
+** and reported in debug.
 **
 ** SPDX-License-Identifier: MIT
 */
+#include "callback.h"
 #include "error.h"
 #include "hand.h"
 #include "lock.h"
+#include "trace.h"
 
 #define SEMAPHORE "perilune.semaphore"
 #define PERMIT "perilune.permit"
@@ -24,7 +27,8 @@ typedef struct semaphore {
 
 typedef struct permit {
   semaphore *of;
-  int held; /* not released so far */
+  peri_runnable tell; /* in debug: that it was collected */
+  int held;           /* not released so far */
 } permit;
 
 static semaphore *check_semaphore(lua_State *L) {
@@ -60,8 +64,26 @@ static int permit_close(lua_State *L) {
   return 0;
 }
 
+static int describe(lua_State *L) {
+  lua_pushliteral(L, "a permit was collected before it was released");
+  return 1;
+}
+
+static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
+  permit *p = PERI_OF(r, permit, tell);
+  if (!l->closing) peri_report_leak(l, L, describe, p);
+  peri_unanchor(l, p);
+}
+
+/* A finalizer is no place for the error hook: the turn calls it. */
 static int permit_gc(lua_State *L) {
-  permit_release(L);
+  peri_loop *l = PERI_LOOP(L);
+  permit *p = luaL_checkudata(L, 1, PERMIT);
+  if (!p->held) return 0;
+  release(l, p);
+  if (!l->debug) return 0;
+  peri_anchor(L, l, 1, p);
+  peri_loop_ready(l, &p->tell);
   return 0;
 }
 
@@ -70,9 +92,12 @@ static permit *permit_new(lua_State *L, semaphore *s) {
   permit *p = lua_newuserdatauv(L, sizeof *p, 1);
   p->of = s;
   p->held = 0;
+  peri_link_init(&p->tell.link);
+  p->tell.run = tell;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   luaL_setmetatable(L, PERMIT);
+  peri_trace_made(L, PERI_LOOP(L));
   return p;
 }
 

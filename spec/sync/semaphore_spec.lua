@@ -196,6 +196,22 @@ describe("a permit", function()
     assert.equal(1, free(sem))
   end))
 
+  it("that is collected is reported in debug", function()
+    local texts, here = helper.log(), nil
+    helper.manual(function()
+      local sem = aio.semaphore(2)
+      here = helper.here() sem:acquire()
+      sem:acquire():release()
+      collectgarbage()
+      settle()
+      assert.equal(2, free(sem))
+    end, { debug = true, on_error = function(err, info)
+      texts(info.kind, err)
+    end })
+    assert.equal("leak:a permit was collected before it was released, made at "
+      .. here, texts:text())
+  end)
+
   it("is collected with its semaphore", case(function()
     local weak = setmetatable({}, { __mode = "k" })
     do

@@ -2,7 +2,7 @@
 ** watch.c - waiting for several awaitables at once.
 **
 ** Lua side (for the combinators written in Lua): core.watch(list) -> watch,
-** with wait, order, close. A watch puts one node into the waitlist of each
+** with wait, order, next, close. A watch puts one node into the waitlist of each
 ** pending awaitable; a node that is told notes its place in the order. It
 ** takes its nodes back when it is closed.
 **
@@ -17,7 +17,7 @@
 
 #define WATCH "perilune.watch"
 
-enum { ALL, ANY, FIRST_ERROR }; /* modes */
+enum { ALL, ANY, FIRST_ERROR, NEXT }; /* modes */
 
 typedef struct watch watch;
 
@@ -28,17 +28,18 @@ typedef struct node {
 } node;
 
 struct watch {
-  peri_waitlist waiters; /* the task that waits, if any */
-  uint32_t count, done;
+  peri_waitlist waiters; /* who waits; several if they ask for the next */
+  uint32_t count, done, told;
   uint8_t mode;
   uint8_t error;   /* one of those done failed or was cancelled */
+  uint8_t closed;
   uint32_t *order; /* indices of those done, in order */
   node nodes[];
 };
 
 static int satisfied(const watch *w) {
   if (w->done == w->count) return 1;
-  if (w->mode == ANY) return w->done > 0;
+  if (w->mode == ANY || w->mode == NEXT) return w->done > w->told;
   return w->mode == FIRST_ERROR && w->error;
 }
 
@@ -53,6 +54,7 @@ static void on_done(peri_loop *l, peri_notice *notice) {
   watch *w = n->owner;
   note(w, n);
   if (satisfied(w)) peri_waitlist_wake(l, &w->waiters);
+  if (w->done == w->count) peri_waitlist_wake_all(l, &w->waiters);
 }
 
 static void node_watch(watch *w, node *n, peri_outcome *o) {
@@ -80,8 +82,8 @@ static int new_watch(lua_State *L) {
   watch *w = lua_newuserdatauv(L, size, 1);
   w->waiters.first = NULL;
   w->count = count;
-  w->done = 0;
-  w->mode = w->error = 0;
+  w->done = w->told = 0;
+  w->mode = w->error = w->closed = 0;
   w->order = (uint32_t *)(void *)&w->nodes[count];
   for (uint32_t i = 0; i < count; i++) {
     peri_link_init(&w->nodes[i].notice.run.link);
@@ -101,11 +103,19 @@ static int new_watch(lua_State *L) {
   return 1;
 }
 
-/* watch:close(): its nodes wait no more. Never waits; twice is fine. */
-static int watch_close(lua_State *L) {
+static int watch_gc(lua_State *L) {
   watch *w = luaL_checkudata(L, 1, WATCH);
   for (uint32_t i = 0; i < w->count; i++) node_back(&w->nodes[i]);
   return 0;
+}
+
+/* watch:close(): its nodes wait no more, and there is no next one. Never
+** waits; twice is fine. */
+static int watch_close(lua_State *L) {
+  watch *w = luaL_checkudata(L, 1, WATCH);
+  w->closed = 1;
+  peri_waitlist_wake_all(PERI_LOOP(L), &w->waiters);
+  return watch_gc(L);
 }
 
 static const peri_wait waiting = {"several at once", peri_task_unlist,
@@ -126,6 +136,37 @@ static int watch_wait(lua_State *L) {
   return peri_task_park_in(L, l, &waiting, &w->waiters);
 }
 
+static int next_k(lua_State *L, int status, lua_KContext ctx);
+
+static const peri_wait asking = {"next one done", peri_task_unlist, next_k};
+
+/* watch:next() -> the index of the next one that is done, in order; nil if
+** there are no more. Waits. Several may ask: each is told of another one. */
+static int watch_next(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  watch *w = luaL_checkudata(L, 1, WATCH);
+  peri_wait_enter(L, l);
+  lua_settop(L, 1);
+  w->mode = NEXT;
+  if (!w->closed && w->told < w->done)
+    lua_pushinteger(L, w->order[w->told++]);
+  else if (w->closed || w->told == w->count)
+    lua_pushnil(L);
+  else
+    return peri_task_park_in(L, l, &asking, &w->waiters);
+  return peri_task_done(L, l, 1);
+}
+
+/* Another one may have asked in between: then it has been told. */
+static int next_k(lua_State *L, int status, lua_KContext ctx) {
+  watch *w = lua_touserdata(L, 1);
+  (void)status;
+  (void)ctx;
+  if (w->closed || w->told == w->done) return watch_next(L);
+  lua_pushinteger(L, w->order[w->told++]);
+  return 1;
+}
+
 /* watch:order() -> list of the indices of those done, in order. */
 static int watch_order(lua_State *L) {
   watch *w = luaL_checkudata(L, 1, WATCH);
@@ -139,8 +180,9 @@ static int watch_order(lua_State *L) {
 
 void peri_watch_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg methods[] = {
-    {"wait", watch_wait}, {"order", watch_order}, {"close", watch_close},
-    {"__close", watch_close}, {"__gc", watch_close}, {NULL, NULL}};
+    {"wait", watch_wait}, {"order", watch_order}, {"next", watch_next},
+    {"close", watch_close}, {"__close", watch_close}, {"__gc", watch_gc},
+    {NULL, NULL}};
   peri_stash_push(l, L, PERI_STASH_LOOP);
   lua_pushcclosure(L, new_watch, 1);
   lua_setfield(L, -2, "watch");

@@ -61,7 +61,9 @@ local later = {
   -- several at once
   all = "many",
   map = "many",
+  race = "many",
   wait = "many",
+  as_completed = "many",
   -- ticks
   every = "every",
   -- seeing

@@ -1,4 +1,4 @@
---- Waiting for several: all, map, wait.
+--- Waiting for several: all, map, race, wait, as_completed.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -10,6 +10,9 @@ local many = {}
 -- `return nil, message, code` of a child travels through the group as an
 -- error, so that it cancels the others; this tells it from what was raised.
 local Refusal = {}
+
+-- The first of a race travels in the same way; its values wait in the race.
+local WON = {}
 
 local function is_refusal(first, message)
   return first == nil and type(message) == "string"
@@ -29,7 +32,8 @@ end
 
 -- Runs `body(group)` in a group; true, or nil, message, code of the child that
 -- refused. Raises what else went wrong. A child that was cancelled by itself
--- has no value: that is a failure here.
+-- has no value: that is a failure here. Errors of children that come after the
+-- one which ended the rest go to the error hook.
 local function together(body)
   core.enter()
   local function run()
@@ -37,7 +41,7 @@ local function together(body)
     body(g)
   end
   local ok, err = pcall(run)
-  if ok then
+  if ok or err == WON then
     return true
   elseif getmetatable(err) == Refusal then
     return nil, table.unpack(err, 1, err.n)
@@ -107,6 +111,47 @@ function many.map(list, fn, limit)
   return results
 end
 
+-- What ends in any way, first or not, ends the race.
+local Race = {
+  __close = function(race)
+    race.over = true
+  end,
+}
+
+-- Keeps the values of the first, and ends the rest by an error.
+local function finish(race, i, ...)
+  if not race.over then
+    race.first, race.values = i, table.pack(...)
+    error(WON, 0)
+  end
+end
+
+local function racer(race, i, fn)
+  local _ <close> = race
+  finish(race, i, fn())
+end
+
+--- Runs the functions as children; the first that returns, or raises, counts.
+-- The others are cancelled and joined; if one raises meanwhile, the error hook
+-- hears of it. A child that was cancelled by itself has raised. Waits.
+-- @param ... functions, at least one
+-- @return the index of the first that returned, and all that it returned
+function many.race(...)
+  local n, fns = math.max(select("#", ...), 1), { ... }
+  for i = 1, n do
+    if not check.callable(fns[i]) then
+      check.fail(i, "race", "function expected, got " .. check.typename(fns[i]))
+    end
+  end
+  local race = setmetatable({}, Race)
+  together(function(g)
+    for i = 1, n do
+      g:spawn(racer, race, i, fns[i])
+    end
+  end)
+  return race.first, table.unpack(race.values, 1, race.values.n)
+end
+
 -- The futures of a list of awaitables, each of which may be there once.
 local function futures(list, fname)
   local seen, out = {}, {}
@@ -174,6 +219,32 @@ function many.wait(list, opts)
   local watch <close> = core.watch(futures(list, "wait"))
   core.timeout(limit, watch.wait, watch, mode)
   return split(list, watch:order())
+end
+
+local Completed = {}
+
+function Completed:__call()
+  local i = self.watch:next()
+  return i and self.list[i]
+end
+
+function Completed:__close()
+  self.watch:close()
+end
+
+--- Makes `for x in aio.as_completed(list) do` go through the objects of a list
+-- in the order in which they are done. It cancels none of them and raises none
+-- of their errors. Leaving the loop early leaves nothing running; held in a
+-- variable declared `<close>`, what it returns is let go of at the end of the
+-- block, and ends loops over it. The iterator waits.
+-- @param list awaitables, no duplicates
+-- @return an object to loop over; several tasks may share it
+function many.as_completed(list)
+  if type(list) ~= "table" then
+    check.fail(1, "as_completed", "table expected, got " .. check.typename(list))
+  end
+  local watch = core.watch(futures(list, "as_completed"))
+  return setmetatable({ watch = watch, list = table.move(list, 1, #list, 1, {}) }, Completed)
 end
 
 return many

@@ -46,6 +46,15 @@ aio.run(function()
     function() aio.sleep(1000) end)
   check("ETEST", code)
 
+  local i, won = aio.race(function() return slow(9000) end,
+    function() return slow(1), "won" end)
+  check(3, i + won)
+  local order = 0
+  for task in aio.as_completed { aio.spawn(slow, 2), aio.spawn(slow, 1) } do
+    order = 10 * order + task:await()
+  end
+  check(12, order)
+
   local list = aio.map({ 1, 2, 3, 4, 5 }, slow, 2)
   check(5, list.n)
   check(5, list[5])

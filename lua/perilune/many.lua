@@ -8,8 +8,13 @@ local core = require "perilune.core"
 local many = {}
 
 -- `return nil, message, code` of a child travels through the group as an
--- error, so that it cancels the others; this tells it from what was raised.
-local Refusal = {}
+-- error, so that it cancels the others; this tells it from what was raised. The
+-- error hook hears of one that comes after another failure.
+local Refusal = {
+  __tostring = function(refusal)
+    return refusal[1]
+  end,
+}
 
 -- The first of a race travels in the same way; its values wait in the race.
 local WON = {}
@@ -80,11 +85,15 @@ local function worker(list, fn, results, cursor)
     local i = cursor.i + 1
     cursor.i = i
     keep(results, i, fn(list[i]))
+    if cursor.i < cursor.n then
+      core.check() -- after a failure, or when cancelled, no more are begun
+    end
   end
 end
 
---- Calls `fn(item)` for each item in tasks, at most `limit` at a time.
--- Fails as `all` does. Waits.
+--- Calls `fn(item)` for each item in tasks, at most `limit` at a time, in the
+-- list's order. Fails as `all` does; with a limit, items whose turn has not come
+-- are left out then. Waits.
 -- @param list list of items, with `n` if it has holes
 -- @param fn function
 -- @param limit tasks at a time; nil for one for each item

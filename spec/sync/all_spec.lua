@@ -271,6 +271,44 @@ describe("aio.map", function()
       assert.equal("1:true", log:text())
     end))
 
+  it("begins no more after a failure, also where nothing waits", case(function()
+    local log = helper.log()
+    values({ nil, "EX: no", nil, n = 3 }, aio.map(list_of(9), function(i)
+      log(i)
+      if i == 4 then
+        return nil, "EX: no"
+      end
+      aio.yield()
+    end, 3))
+    assert.equal("1 2 3 4", log:text())
+    log = helper.log()
+    values({ nil, "EX: no", nil, n = 3 }, aio.map(list_of(9), function(i)
+      log(i)
+      return nil, "EX: no"
+    end, 1))
+    assert.equal("1", log:text())
+  end))
+
+  it("takes nil alone for a value, and nil with a message for a failure, of holes too",
+    case(function()
+      local list = { 1, nil, 3, n = 4 }
+      local got = aio.map(list, function(x) return x end)
+      values({ 4, 1, nil, 3, nil, n = 5 }, got.n, got[1], got[2], got[3], got[4])
+      failed("EX", aio.map(list, function(x) return x, "EX: a hole", "EX" end, 1))
+    end))
+
+  it("tells the error hook of a second failure, in words", function()
+    local log = helper.log()
+    case(function()
+      failed("EX", aio.map({ 1, 2 }, function(i)
+        pcall(aio.sleep, i)
+        return nil, "EX: no " .. i, "EX"
+      end))
+      aio.yield()
+    end, { on_error = function(e, info) log(info.kind, e) end })()
+    assert.equal("secondary:EX: no 2", log:text())
+  end)
+
   it("is failed by a child that was cancelled by itself", case(function()
     local e = raised(aio.map, { 1, 2 }, function(i)
       if i == 1 then

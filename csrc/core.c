@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "run.h"
+#include "sched/context.h"
 #include "sched/block.h"
 #include "sched/callback.h"
 #include "sched/channel.h"
@@ -21,6 +22,7 @@
 #include "sched/future.h"
 #include "sched/group.h"
 #include "sched/inspect.h"
+#include "sched/key.h"
 #include "sched/lock.h"
 #include "sched/nopoll.h"
 #include "sched/probe.h"
@@ -65,7 +67,9 @@ static void call_exit(lua_State *L, peri_loop *l) {
 static int loop_gc(lua_State *L) {
   peri_loop *l = luaL_checkudata(L, 1, LOOP);
   if (l->dead || !l->alloc) return 0;
-  l->closing = 1;
+  l->closing = l->finalizer = 1;
+  if (l->running) l->frame = peri_frame_root(l); /* a task has left its own */
+  l->in = L;
   l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
   if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
   if (l->root && !peri_loop_forked(l)) { /* tasks are the parent's */
@@ -146,6 +150,9 @@ static peri_loop *new_loop(lua_State *L) {
   if (!lua_checkstack(l->stash, PERI_STASH_TOP + LUA_MINSTACK))
     luaL_error(L, "not enough memory");
   lua_settop(l->stash, PERI_STASH_TOP);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  l->in = lua_tothread(L, -1);
+  lua_pop(L, 1);
   peri_loop_init(l, L);
   return l;
 }
@@ -163,6 +170,7 @@ static void open_methods(lua_State *L, peri_loop *l) {
 static void open_all(lua_State *L, peri_loop *l) {
   peri_stash_push(l, L, PERI_STASH_LOOP);
   lua_setfield(L, -2, "loop");
+  peri_key_open(L, l);
   peri_future_open(L, l);
   peri_inspect_open(L, l);
   peri_task_open(L, l);

@@ -17,6 +17,7 @@
 
 #include "sched/callback.h"
 #include "sched/error.h"
+#include "sched/key.h"
 #include "sched/trace.h"
 
 #ifndef PERILUNE_NO_UV
@@ -90,7 +91,7 @@ static int run_spawn(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   run *r = check_run(L);
   peri_check_callable(L, 2);
-  l->main = peri_task_new(L, l, &r->owner, lua_gettop(L) - 2);
+  l->main = peri_task_new(L, l, &r->owner, lua_gettop(L) - 2, 1);
   l->main->out.flags |= PERI_TAKEN;
   return 1;
 }
@@ -210,6 +211,19 @@ static int run_turn(lua_State *L) {
   peri_loop_turn(l, L, s < 1e9 ? (int64_t)(s * 1e9) : PERI_FOREVER);
   l->poller->drive(l, 0);
   return 0;
+}
+
+/* run:take_hook() -> the last hook of the youngest logical context of this run
+** that has any, or nil. */
+static int run_take_hook(lua_State *L) {
+  peri_key_take(L, PERI_LOOP(L), &check_run(L)->owner);
+  return 1;
+}
+
+/* run:alive() -> true if tasks of the run have not ended. */
+static int run_alive(lua_State *L) {
+  lua_pushboolean(L, check_run(L)->owner.live > 0);
+  return 1;
 }
 
 /* core.grace(seconds [, begins]): what shields without a limit get; with
@@ -380,7 +394,8 @@ void peri_run_methods(lua_State *L, peri_loop *l) {
 static const luaL_Reg of_run[] = {
   {"spawn", run_spawn}, {"join", run_join}, {"cancel", run_cancel},
   {"forget", run_forget}, {"tasks", run_tasks}, {"kill", run_kill},
-  {"turn", run_turn}, {"close", run_close}, {NULL, NULL}};
+  {"turn", run_turn}, {"take_hook", run_take_hook},
+  {"alive", run_alive}, {"close", run_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
   {"run_open", run_open}, {"report", report_from_lua},

@@ -387,7 +387,7 @@ static int call_with(peri_loop *l, lua_State *L, event *e) {
   lua_pushcfunction(L, call_method);
   lua_insert(L, -2);
   lua_pushlightuserdata(L, e);
-  return peri_callback_call(l, L, e->u->context, 2, 0);
+  return peri_callback_call(l, L, &e->u->frame, 2, 0);
 }
 
 /* It is over: tells the protocol, with the error on top or nil, and closes
@@ -470,14 +470,14 @@ void peri_udp_start(lua_State *L, peri_loop *l, int idx) {
                      luaL_typename(L, -1));
   peri_anchor(L, l, idx, u);
   lua_setiuservalue(L, idx, 1);
-  u->protocol = 1;
+  peri_udp_hand_over(u);
   u->made = 0;
   peri_udp_ready(u);
 }
 
 static void give_back(lua_State *L, peri_loop *l, peri_udp *u) {
   if (!u->protocol) return;
-  u->protocol = 0;
+  peri_udp_take_back(l, u);
   peri_link_out(&u->run.link);
   peri_unanchor(l, u);
   lua_pushnil(L);

@@ -51,7 +51,7 @@ static int call_with(peri_loop *l, lua_State *L, event *e) {
   lua_insert(L, -2);
   lua_pushlightuserdata(L, e);
   lua_insert(L, -2);
-  return peri_callback_call(l, L, e->c->context, 2, 1);
+  return peri_callback_call(l, L, &e->c->frame, 2, 1);
 }
 
 /* It is over: tells the protocol, with the error on top or nil, and closes
@@ -127,7 +127,7 @@ static void push_why(peri_loop *l, lua_State *L, peri_transport *c) {
   }
   lua_pushcfunction(L, make_error);
   lua_pushlightuserdata(L, c);
-  peri_callback_call(l, L, c->context, 1, 1); /* an error will do as well */
+  peri_callback_call(l, L, &c->frame, 1, 1); /* an error will do as well */
 }
 
 static void step_lost(peri_loop *l, lua_State *L, peri_transport *c) {
@@ -229,7 +229,7 @@ void peri_protocol_run(peri_loop *l, peri_transport *c, lua_State *L) {
 /* Ends the callback style; what was read ahead stays. */
 static void give_back(lua_State *L, peri_loop *l, peri_transport *c) {
   if (!c->protocol) return;
-  c->protocol = 0;
+  peri_protocol_take_back(l, c);
   peri_link_out(&c->run.link);
   peri_unanchor(l, c);
   lua_pushnil(L);
@@ -239,6 +239,8 @@ static void give_back(lua_State *L, peri_loop *l, peri_transport *c) {
 void peri_protocol_start(lua_State *L, peri_loop *l, int idx) {
   idx = lua_absindex(L, idx);
   peri_transport *c = peri_box_at(L, idx);
+  if (!c->frame.logical)
+    c->frame.logical = peri_logical_retain(peri_task_logical(L, l));
   if (lua_isfunction(L, -1)) {
     lua_pushvalue(L, idx);
     lua_call(L, 1, 1);
@@ -252,7 +254,7 @@ void peri_protocol_start(lua_State *L, peri_loop *l, int idx) {
                      luaL_typename(L, -1));
   peri_anchor(L, l, idx, c);
   lua_setiuservalue(L, idx, 1);
-  c->protocol = 1;
+  peri_protocol_hand_over(c);
   c->made = c->choked = c->eof_told = 0;
   peri_protocol_ready(l, c);
 }

@@ -183,6 +183,7 @@ static void close_server(peri_loop *l, peri_server *s) {
   s->closed = 1;
   if (s->box) *s->box = NULL;
   s->box = NULL;
+  if (s->protocol) peri_logical_leave(l, s->frame.logical);
   if (s->protocol || s->collected) peri_unanchor(l, s);
   peri_waitlist_wake_all(l, &s->acceptors);
   peri_heap_remove(&l->timers, &s->backoff);
@@ -202,7 +203,7 @@ static void free_server(peri_loop *l, peri_server *s) {
   peri_link_out(&s->run.link);
   peri_heap_remove(&l->timers, &s->backoff);
   peri_heap_unreserve(&l->timers);
-  peri_context_release(l, s->context);
+  peri_frame_release(l, &s->frame);
   peri_free(l, s, sizeof *s);
 }
 
@@ -395,7 +396,16 @@ static int server_call(lua_State *L) {
 typedef struct arrival {
   peri_server *s;
   peri_transport *c; /* once it is there */
+  peri_logical *g;   /* of this connection, lives until it has begun */
 } arrival;
+
+/* Each connection begins a logical context. */
+static void begin_logical(lua_State *L, peri_loop *l, arrival *a) {
+  a->g = peri_logical_new(L, l);
+  peri_logical_enter(a->g);
+  peri_logical_release(l, l->frame.logical);
+  l->frame.logical = peri_logical_retain(a->g);
+}
 
 /* Makes a transport with a protocol; in protected mode. A light function:
 ** it has no upvalue. */
@@ -403,6 +413,7 @@ static int make_protocol(lua_State *L) {
   arrival *a = lua_touserdata(L, 1);
   peri_server *s = a->s;
   peri_loop *l = s->h.loop;
+  begin_logical(L, l, a);
   if (push_taken(L, l, s)) return 0; /* it has gone already */
   a->c = peri_box_at(L, -1);
   peri_push_anchored(l, L, s);
@@ -412,12 +423,15 @@ static int make_protocol(lua_State *L) {
 }
 
 static void arrive(peri_loop *l, lua_State *L, peri_server *s) {
-  arrival a = {s, NULL};
+  arrival a = {s, NULL, NULL};
   lua_pushcfunction(L, make_protocol);
   lua_pushlightuserdata(L, &a);
-  if (!peri_callback_call(l, L, s->context, 1, 0)) return;
-  peri_report(l, L, "callback", NULL);
-  if (a.c) peri_transport_abort(l, a.c);
+  if (peri_callback_call(l, L, &s->frame, 1, 0)) {
+    peri_report(l, L, "callback", NULL);
+    if (a.c) peri_transport_abort(l, a.c);
+  }
+  peri_logical_leave(l, a.g);
+  peri_logical_release(l, a.g);
 }
 
 static void accept_all(peri_loop *l, lua_State *L, peri_server *s) {
@@ -462,6 +476,7 @@ static void server_run(peri_loop *l, peri_runnable *r, lua_State *L) {
 
 peri_server *peri_server_new(lua_State *L, peri_loop *l,
                              uv_handle_type type) {
+  peri_task_logical(L, l);
   peri_server *s = peri_alloc(l, sizeof *s);
   if (!s || peri_heap_reserve(l, &l->timers)) {
     if (s) peri_free(l, s, sizeof *s);
@@ -474,7 +489,7 @@ peri_server *peri_server_new(lua_State *L, peri_loop *l,
   peri_timer_init(&s->backoff, on_backoff);
   s->type = type;
   s->fd = s->accepted = PERI_NO_SOCKET;
-  s->context = peri_context_capture(l);
+  s->frame = peri_frame_capture(l);
   s->ready = !PERI_BY_UV;
   return s;
 }
@@ -501,6 +516,7 @@ void peri_server_start(lua_State *L, peri_loop *l, peri_server **box,
   lua_setiuservalue(L, -2, 1);
   peri_anchor(L, l, -1, s);
   s->protocol = 1;
+  peri_logical_enter(s->frame.logical);
   ready(l, &s->run);
 }
 

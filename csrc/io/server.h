@@ -21,7 +21,7 @@ struct peri_server {
   } uv;
   peri_server **box;      /* the userdata, which points to us; or NULL */
   peri_runnable run;      /* accepts for a protocol; collection */
-  peri_context *context;  /* for what it accepts by itself */
+  peri_frame frame;       /* for what it accepts by itself */
   peri_waitlist acceptors;
   peri_timer backoff;     /* armed: out of descriptors, try later */
   peri_options options;   /* of its connections */

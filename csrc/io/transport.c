@@ -109,7 +109,7 @@ int peri_transport_fail(lua_State *L, const peri_transport *c, int status,
 void peri_transport_end(peri_transport *c) {
   peri_loop *l = c->h.loop;
   if (c->protocol || c->collected) peri_unanchor(l, c);
-  c->protocol = 0;
+  peri_protocol_take_back(l, c);
   peri_link_out(&c->run.link);
   if (c->resetting && c->uv.any.type == UV_TCP)
     peri_handle_reset(&c->h);
@@ -187,7 +187,8 @@ static void transport_closed(peri_loop *l, peri_handle *h) {
   peri_link_out(&c->run.link);
   peri_heap_remove(&l->timers, &c->linger);
   peri_heap_unreserve(&l->timers);
-  peri_context_release(l, c->context);
+  peri_protocol_take_back(l, c);
+  peri_frame_release(l, &c->frame);
   peri_free(l, c, sizeof *c);
 }
 
@@ -233,7 +234,7 @@ static void init(peri_loop *l, peri_transport *c) {
   c->linger_ms = PERI_LINGER;
   c->readable = 1;
   peri_write_init(c);
-  c->context = peri_context_capture(l);
+  c->frame = peri_frame_capture(l);
 }
 
 /* The C part of a transport that uv knows of; NULL when out of memory. */
@@ -258,6 +259,7 @@ static peri_transport *new_transport(peri_loop *l, uv_handle_type type) {
 peri_transport *peri_transport_new(lua_State *L, peri_loop *l,
                                    uv_handle_type type) {
   peri_error_room(L, 4);
+  peri_task_logical(L, l);
   peri_box *box = lua_newuserdatauv(L, sizeof *box, 1);
   box->c = NULL;
   box->type = type_name(type);
@@ -465,9 +467,23 @@ static void open_type(lua_State *L, peri_loop *l, uv_handle_type type) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, type_name(type));
 }
 
+/* core.served(conn): a connection that was accepted to be served, and that
+** nobody has used yet, is no part of the server's logical context. If it is
+** handed to a protocol, its own is known: see peri_protocol_start. */
+static int served(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
+  peri_transport *c = peri_transport_check(L);
+  if (!c || c->protocol) return 0;
+  peri_logical_release(l, c->frame.logical);
+  c->frame.logical = NULL;
+  return 0;
+}
+
 void peri_transport_open(lua_State *L, peri_loop *l) {
+  static const luaL_Reg functions[] = {{"served", served}, {NULL, NULL}};
   open_type(L, l, UV_TCP);
   open_type(L, l, UV_NAMED_PIPE);
+  add(L, l, functions);
 }
 
 /* }===================================================================== */

@@ -97,7 +97,8 @@ struct peri_transport {
   peri_leaving leaving;
   peri_box *box;          /* which points to us; or NULL */
   peri_runnable run;      /* steps of the callback style; collection */
-  peri_context *context;  /* for life */
+  peri_frame frame;       /* for life; `logical` is NULL while that is one
+                             of a server's and nobody asks for it */
   peri_timer linger;
   uint32_t linger_ms;
   peri_addr peer;         /* tcp only */
@@ -110,7 +111,8 @@ static inline peri_loop *peri_loop_of(lua_State *L, const peri_transport *c) {
 
 /* {== transport.c ====================================================== */
 
-/* Makes the metatables. Called once. */
+/* Makes the metatables, and sets core functions in the table on top. Called
+** once. */
 void peri_transport_open(lua_State *L, peri_loop *l);
 
 /*
@@ -215,6 +217,17 @@ extern const luaL_Reg peri_protocol_methods[];
 
 /* A turn's worth of steps in callback style. */
 void peri_protocol_run(peri_loop *l, peri_transport *c, lua_State *L);
+
+/* Hands the transport over to a protocol, or takes it back: as long as one
+** is told, the logical context has not ended. */
+static inline void peri_protocol_hand_over(peri_transport *c) {
+  if (!c->protocol) peri_logical_enter(c->frame.logical);
+  c->protocol = 1;
+}
+static inline void peri_protocol_take_back(peri_loop *l, peri_transport *c) {
+  if (c->protocol) peri_logical_leave(l, c->frame.logical);
+  c->protocol = 0;
+}
 
 /* Something has happened that a protocol is to be told of. */
 static inline void peri_protocol_ready(peri_loop *l, peri_transport *c) {

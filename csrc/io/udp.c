@@ -106,7 +106,7 @@ static void close_socket(peri_udp *u) {
 
 void peri_udp_end(peri_udp *u) {
   if (u->protocol || u->collected) peri_unanchor(u->h.loop, u);
-  u->protocol = 0;
+  peri_udp_take_back(u->h.loop, u);
   peri_link_out(&u->run.link);
   peri_handle_close(&u->h); /* before the descriptor that it watches */
   close_socket(u);
@@ -132,7 +132,8 @@ static void udp_shut(peri_loop *l, peri_handle *h) {
 static void free_udp(peri_loop *l, peri_udp *u) {
   close_socket(u);
   peri_link_out(&u->run.link);
-  peri_context_release(l, u->context);
+  peri_udp_take_back(l, u);
+  peri_frame_release(l, &u->frame);
   peri_free(l, u, sizeof *u);
 }
 
@@ -177,6 +178,7 @@ static void udp_run(peri_loop *l, peri_runnable *r, lua_State *L) {
 
 /* The C part of a socket that uv does not know of yet. */
 static peri_udp *new_udp(lua_State *L, peri_loop *l) {
+  peri_task_logical(L, l);
   peri_udp *u = peri_alloc(l, sizeof *u);
   if (!u) {
     luaL_error(L, "not enough memory");
@@ -185,7 +187,7 @@ static peri_udp *new_udp(lua_State *L, peri_loop *l) {
   memset(u, 0, sizeof *u);
   peri_link_init(&u->run.link);
   u->run.run = udp_run;
-  u->context = peri_context_capture(l);
+  u->frame = peri_frame_capture(l);
   u->fd = NO_SOCKET;
   u->peer.any.sa_family = AF_UNSPEC;
   u->readable = 1;

@@ -25,7 +25,7 @@ typedef struct peri_udp {
   uv_poll_t uv;
   struct peri_udp **box;  /* the userdata, which points to us; or NULL */
   peri_runnable run;      /* steps of the callback style; collection */
-  peri_context *context;  /* for life */
+  peri_frame frame;       /* for life */
   peri_task *receiver;    /* while it is parked, or NULL */
   peri_waitlist senders;  /* for room; the first has the next turn */
   int fd;
@@ -64,6 +64,16 @@ void peri_udp_end(peri_udp *u);
 
 /* Has uv tell of these events, and no others: 0, or a uv status. */
 int peri_udp_watch(peri_udp *u, int events);
+
+/* As long as a protocol has it, the logical context has not ended. */
+static inline void peri_udp_hand_over(peri_udp *u) {
+  if (!u->protocol) peri_logical_enter(u->frame.logical);
+  u->protocol = 1;
+}
+static inline void peri_udp_take_back(peri_loop *l, peri_udp *u) {
+  if (u->protocol) peri_logical_leave(l, u->frame.logical);
+  u->protocol = 0;
+}
 
 /* A callback's turn to look what there is. */
 static inline void peri_udp_ready(peri_udp *u) {

@@ -22,7 +22,7 @@ typedef struct peri_callback {
   peri_outcome out;
   peri_runnable run;
   peri_timer timer;
-  peri_context *context;
+  peri_frame frame;
   peri_outcome *of;       /* the future that keeps it, or NULL */
   uint8_t nargs;
   uint8_t only_cancelled; /* not called if `of` ended in another way */
@@ -57,7 +57,34 @@ static int check_left(peri_loop *l, lua_State *L, const peri_scope *outer,
   return status;
 }
 
-int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
+/* What was before a callback. */
+typedef struct entry {
+  peri_frame outer;
+  lua_State *in;
+  peri_logical *logical; /* lives while it is called in */
+  unsigned finalizer;
+} entry;
+
+static entry enter(peri_loop *l, lua_State *L, const peri_frame *f) {
+  peri_frame own = f ? peri_frame_retain(*f) : peri_frame_root(l);
+  entry e = {peri_frame_swap(l, own), l->in,
+             peri_logical_retain(own.logical), l->finalizer};
+  peri_logical_enter(e.logical);
+  l->in = L;
+  l->finalizer = peri_in_finalizer(l);
+  return e;
+}
+
+static void leave(peri_loop *l, const entry *e) {
+  peri_frame own = peri_frame_swap(l, e->outer);
+  peri_frame_release(l, &own);
+  peri_logical_leave(l, e->logical);
+  peri_logical_release(l, e->logical);
+  l->in = e->in;
+  l->finalizer = e->finalizer & 1;
+}
+
+int peri_callback_call(peri_loop *l, lua_State *L, const peri_frame *f,
                        int nargs, int nres) {
   int handler = lua_gettop(L) - nargs;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
@@ -68,7 +95,7 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
   unsigned outer = l->callback;
   lua_State *called = l->called;
   const peri_scope *inner = l->current->inner, *limit = l->limit;
-  peri_context *was = peri_context_swap(l, peri_context_retain(c));
+  entry e = enter(l, L, f);
   peri_stash_push(l, L, PERI_STASH_HANDLER);
   lua_insert(L, handler);
   l->callback = 1;
@@ -79,7 +106,7 @@ int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
   l->limit = limit;
   l->called = called;
   l->callback = outer;
-  peri_context_release(l, peri_context_swap(l, was));
+  leave(l, &e);
   lua_remove(L, handler);
   return status;
 }
@@ -98,7 +125,7 @@ static void push_trace(lua_State *L, peri_loop *l) {
 }
 
 /* Pushes what the hook gets besides the error. Stack: error, task (light, or
-** itself, or nil), traceback or nil, kind, light context. */
+** itself, or nil), traceback or nil, kind, light frame. */
 static void push_info(lua_State *L, peri_loop *l) {
   const peri_task *t = lua_touserdata(L, 2);
   lua_createtable(L, 0, 4);
@@ -148,33 +175,34 @@ static void lost(lua_State *L) {
 
 /* Takes the error, task and traceback on top; there is room. */
 static void tell(peri_loop *l, lua_State *L, const char *kind,
-                 peri_context *c) {
+                 const peri_frame *f) {
   peri_stash_push(l, L, PERI_STASH_HOOK);
   lua_insert(L, -4);
   lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
-  lua_pushlightuserdata(L, c);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)f);
   if (peri_callback_call(l, L, NULL, 5, 0)) lost(L);
 }
 
 static void report_in(peri_loop *l, lua_State *L, const char *kind,
-                      const peri_task *t, peri_context *c) {
+                      const peri_task *t, const peri_frame *f) {
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lua_pop(L, 1);
     return;
   }
   lua_pushlightuserdata(L, (void *)(uintptr_t)t);
   lua_pushnil(L);
-  tell(l, L, kind, c);
+  tell(l, L, kind, f);
 }
 
 void peri_report(peri_loop *l, lua_State *L, const char *kind,
                  const peri_task *t) {
-  report_in(l, L, kind, t, t ? t->context : NULL);
+  report_in(l, L, kind, t, t ? &t->frame : NULL);
 }
 
 void peri_report_stack(peri_loop *l, lua_State *L, const char *kind) {
+  peri_frame f = l->frame; /* which is not current while the hook runs */
   if (lua_checkstack(L, LUA_MINSTACK))
-    tell(l, L, kind, l->context);
+    tell(l, L, kind, &f);
   else
     lua_pop(L, 3);
 }
@@ -264,8 +292,8 @@ static void let_go(lua_State *L, peri_loop *l, peri_callback *b) {
 static void dispose(peri_loop *l, peri_callback *b) {
   if (!b->held) return;
   b->held = 0;
-  peri_context_release(l, b->context);
-  b->context = NULL;
+  peri_logical_leave(l, b->frame.logical);
+  peri_frame_release(l, &b->frame);
   peri_heap_unreserve(&l->timers);
 }
 
@@ -301,7 +329,7 @@ static void report(peri_loop *l, peri_runnable *r, lua_State *L) {
   int idx = lua_gettop(L);
   if (!(b->out.flags & PERI_TAKEN)) {
     lua_getiuservalue(L, idx, 1);
-    report_in(l, L, "callback", NULL, b->context);
+    report_in(l, L, "callback", NULL, &b->frame);
   }
   end(L, l, b);
   lua_settop(L, idx - 1);
@@ -329,7 +357,7 @@ static void callback_run(peri_loop *l, peri_runnable *r, lua_State *L) {
   } else {
     lua_pushcfunction(L, run_body);
     lua_pushvalue(L, idx);
-    if (peri_callback_call(l, L, b->context, 1, 0)) {
+    if (peri_callback_call(l, L, &b->frame, 1, 0)) {
       failed(L, l, b);
     } else {
       peri_outcome_settle(l, &b->out, PERI_DONE);
@@ -356,13 +384,14 @@ static void on_timer(peri_loop *l, peri_timer *t) {
 ** that is on no list yet and that nothing keeps. */
 static peri_callback *callback_new(lua_State *L, peri_loop *l, int nargs) {
   peri_error_room(L, 4);
+  peri_task_logical(L, l);
   if (nargs > MAX_ARGS) luaL_error(L, "too many arguments");
   peri_callback *b = lua_newuserdatauv(L, sizeof *b, 2 + nargs);
   peri_outcome_init(&b->out, PERI_CALLBACK);
   peri_link_init(&b->run.link);
   b->run.run = callback_run;
   peri_timer_init(&b->timer, on_timer);
-  b->context = NULL;
+  b->frame = (peri_frame){NULL, NULL};
   b->of = NULL;
   b->nargs = (uint8_t)nargs;
   b->only_cancelled = b->started = b->held = 0;
@@ -379,7 +408,8 @@ static void adopt(peri_loop *l, peri_callback *b, lua_State *L) {
     peri_unanchor(l, b);
     luaL_error(L, "not enough memory");
   }
-  b->context = peri_context_capture(l);
+  b->frame = peri_frame_capture(l);
+  peri_logical_enter(b->frame.logical);
   b->held = 1;
 }
 

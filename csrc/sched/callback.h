@@ -14,11 +14,12 @@
 
 /*
 ** Calls the function below the `nargs` values on top of L, as a callback in
-** the context `c` (borrowed; what the callback sets there is lost). Like
-** lua_pcall: pops them, leaves `nres` results or one error, returns the
-** status. To be called from the turn only (by a runnable).
+** the frame `f` (borrowed; what the callback sets there is lost), or if that
+** is NULL in the root context. Like lua_pcall: pops them, leaves `nres` results
+** or one error, returns the status. To be called from the turn only (by a
+** runnable).
 */
-int peri_callback_call(peri_loop *l, lua_State *L, peri_context *c,
+int peri_callback_call(peri_loop *l, lua_State *L, const peri_frame *f,
                        int nargs, int nres);
 
 /*

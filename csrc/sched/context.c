@@ -31,8 +31,8 @@ void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
 /* Pushes a copy of the current map. */
 static void copy_map(lua_State *L, peri_loop *l) {
   lua_createtable(L, 0, 1);
-  if (!l->context) return;
-  peri_context_push_map(L, l, l->context);
+  if (!l->frame.context) return;
+  peri_context_push_map(L, l, l->frame.context);
   for (lua_pushnil(L); lua_next(L, -2);) {
     lua_pushvalue(L, -2);
     lua_insert(L, -2);

@@ -1,15 +1,17 @@
 /*
-** context.h - what follows the work: an immutable map, held by pointer.
+** context.h - what follows the work: values, and to which logical context it
+** belongs.
 **
-** Capturing a context is taking one reference, and costs nothing while it
-** is empty (NULL). The map itself is a Lua table, kept in the stash as long
-** as there are references.
+** Values are an immutable map, held by pointer: capturing it is taking one
+** reference, and costs nothing while it is empty (NULL). The map itself is a
+** Lua table, kept in the stash as long as there are references.
 **
 ** SPDX-License-Identifier: MIT
 */
 #ifndef PERI_CONTEXT_H
 #define PERI_CONTEXT_H
 
+#include "logical.h"
 #include "loop.h"
 
 struct peri_context {
@@ -17,7 +19,7 @@ struct peri_context {
   uint8_t suppressed; /* what is captured here gets the root context */
 };
 
-/* One more reference to `c`, which may be NULL (the root context). */
+/* One more reference to `c`, which may be NULL (no values). */
 static inline peri_context *peri_context_retain(peri_context *c) {
   if (c) c->refs++;
   return c;
@@ -26,17 +28,65 @@ static inline peri_context *peri_context_retain(peri_context *c) {
 /* Gives up a reference. Never raises. */
 void peri_context_release(peri_loop *l, peri_context *c);
 
-/* The context that what is registered now shall have: a reference to the
-** current one, or NULL. */
-static inline peri_context *peri_context_capture(peri_loop *l) {
-  peri_context *c = l->context;
+/* True inside a finalizer, where Lua refuses all use of its collector. */
+static inline unsigned peri_in_finalizer(const peri_loop *l) {
+  return lua_gc(l->stash, LUA_GCISRUNNING) < 0;
+}
+
+/* Finalizers come inside any allocation: what runs in one has nothing to do
+** with the frame it comes in, and sees none. */
+static inline unsigned peri_frame_foreign(const peri_loop *l) {
+  return !l->finalizer && peri_in_finalizer(l);
+}
+
+/* The values that can be seen: those of the current frame, or NULL. */
+static inline peri_context *peri_context_now(const peri_loop *l) {
+  peri_context *c = l->frame.context;
+  return c && peri_frame_foreign(l) ? NULL : c;
+}
+
+/* The values for what begins a logical context now: a reference, or NULL. */
+static inline peri_context *peri_context_capture(const peri_loop *l) {
+  peri_context *c = peri_context_now(l);
   return c && !c->suppressed ? peri_context_retain(c) : NULL;
 }
 
-/* Makes `c` current and returns what was; both references change hands. */
-static inline peri_context *peri_context_swap(peri_loop *l, peri_context *c) {
-  peri_context *was = l->context;
-  l->context = c;
+/* One more reference to all that is in a frame. */
+static inline peri_frame peri_frame_retain(peri_frame f) {
+  peri_context_retain(f.context);
+  peri_logical_retain(f.logical);
+  return f;
+}
+
+/* Gives up what a frame holds, and empties it. Never raises. */
+static inline void peri_frame_release(peri_loop *l, peri_frame *f) {
+  peri_context_release(l, f->context);
+  peri_logical_release(l, f->logical);
+  f->context = NULL;
+  f->logical = NULL;
+}
+
+/* The frame without values, of the Lua state itself. */
+static inline peri_frame peri_frame_root(const peri_loop *l) {
+  return (peri_frame){NULL, peri_logical_retain(l->origin)};
+}
+
+/*
+** The frame that what is registered now shall have, with references that
+** the caller owns. Never raises: peri_task_logical has been called before.
+*/
+static inline peri_frame peri_frame_capture(const peri_loop *l) {
+  const peri_context *c = l->frame.context;
+  if ((c && c->suppressed) || peri_frame_foreign(l))
+    return peri_frame_root(l);
+  assert(l->frame.logical);
+  return peri_frame_retain(l->frame);
+}
+
+/* Makes `f` current and returns what was; references change hands. */
+static inline peri_frame peri_frame_swap(peri_loop *l, peri_frame f) {
+  peri_frame was = l->frame;
+  l->frame = f;
   return was;
 }
 

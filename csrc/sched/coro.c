@@ -22,36 +22,47 @@
 static const char not_yours[] = "cannot resume a task from outside the loop";
 
 typedef struct generator {
-  peri_context *context; /* its own, while it does not run */
-  peri_context *outer;   /* of who resumed it, while it runs */
+  peri_frame frame;      /* its own, while it does not run */
+  peri_frame outer;      /* of who resumed it, while it runs */
+  peri_logical *logical; /* that it was made in; lives while it runs */
+  lua_State *in;         /* where the frame of who resumed it is */
   peri_scope *inner;     /* innermost scope when it was resumed */
   uint8_t busy;          /* runs, or waits: cannot be resumed */
   uint8_t relays;        /* waits inside suspend the task */
+  uint8_t finalizer;     /* it was resumed inside __gc */
 } generator;
 
 /* {== What we know of a coroutine ====================================== */
 
 static int generator_gc(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
   generator *g = luaL_checkudata(L, 1, GENERATOR);
-  peri_context_release(PERI_LOOP(L), g->context);
-  peri_context_release(PERI_LOOP(L), g->outer);
-  g->context = g->outer = NULL;
+  peri_frame_release(l, &g->frame);
+  peri_frame_release(l, &g->outer);
+  if (g->busy) peri_logical_leave(l, g->logical);
+  peri_logical_release(l, g->logical);
+  g->logical = NULL;
+  g->busy = 0;
   return 0;
 }
 
 /* Makes the record of the coroutine on top; it keeps the context in which
 ** it was created. */
 static generator *generator_new(lua_State *L, peri_loop *l) {
+  peri_task_logical(L, l);
   peri_stash_push(l, L, PERI_STASH_CORO);
   lua_pushvalue(L, -2);
   generator *g = lua_newuserdatauv(L, sizeof *g, 0);
-  g->context = g->outer = NULL;
+  g->frame = g->outer = (peri_frame){NULL, NULL};
+  g->logical = NULL;
   g->inner = NULL;
   g->busy = g->relays = 0;
   luaL_setmetatable(L, GENERATOR);
   lua_rawset(L, -3);
   lua_pop(L, 1);
-  g->context = peri_context_retain(l->context);
+  g->frame = peri_frame_foreign(l) ? peri_frame_root(l)
+                                   : peri_frame_retain(l->frame);
+  g->logical = peri_logical_retain(g->frame.logical);
   return g;
 }
 
@@ -83,40 +94,49 @@ static int refuse(lua_State *L, const char *message) {
   return 2;
 }
 
-static void enter(lua_State *L, peri_loop *l, generator *g, lua_State *co) {
+/* The frame of the generator, whose coroutine `co` is, becomes current. */
+static void enter_frame(peri_loop *l, generator *g, lua_State *co) {
   g->busy = 1;
+  g->in = l->in;
+  g->finalizer = l->finalizer;
+  g->outer = peri_frame_swap(l, g->frame);
+  g->frame = (peri_frame){NULL, NULL};
+  peri_logical_enter(g->logical);
+  l->in = co;
+  l->finalizer = peri_in_finalizer(l);
+}
+
+static void leave_frame(peri_loop *l, generator *g) {
+  g->busy = 0;
+  g->frame = peri_frame_swap(l, g->outer);
+  g->outer = (peri_frame){NULL, NULL};
+  peri_logical_leave(l, g->logical);
+  l->in = g->in;
+  l->finalizer = g->finalizer & 1;
+}
+
+static void enter(lua_State *L, peri_loop *l, generator *g, lua_State *co) {
   g->relays = l->top == L;
   g->inner = l->current->inner;
-  g->outer = peri_context_swap(l, g->context);
-  g->context = NULL;
+  enter_frame(l, g, co);
   if (g->relays) l->top = co;
 }
 
 static void leave(lua_State *L, peri_loop *l, generator *g) {
-  g->context = peri_context_swap(l, g->outer);
-  g->outer = NULL;
-  g->busy = 0;
+  leave_frame(l, g);
   if (g->relays) l->top = L;
   peri_hook_left(l, L);
 }
 
-/* Calls coroutine.close with the `n` arguments on top, in the context of the
+/* Calls coroutine.close with the `n` arguments on top, in the frame of the
 ** generator: its handlers may put back what they changed there. */
-static int close_inside(lua_State *L, peri_loop *l, generator *g, int n,
-                        int nres) {
+static int close_inside(lua_State *L, peri_loop *l, generator *g,
+                        lua_State *co, int n, int nres) {
   peri_stash_push(l, L, PERI_STASH_CLOSE);
   lua_insert(L, -n - 1);
-  if (g) {
-    g->busy = 1;
-    g->outer = peri_context_swap(l, g->context);
-    g->context = NULL;
-  }
+  if (g) enter_frame(l, g, co);
   int status = lua_pcall(L, n, nres, 0);
-  if (g) {
-    g->context = peri_context_swap(l, g->outer);
-    g->outer = NULL;
-    g->busy = 0;
-  }
+  if (g) leave_frame(l, g);
   return status;
 }
 
@@ -147,7 +167,7 @@ static int left_open(lua_State *L, peri_loop *l, generator *g) {
   lua_settop(L, 1);
   peri_trace_left_open(L, l);
   lua_pushvalue(L, 1);
-  close_inside(L, l, g, 1, 0); /* errors of its handlers are not raised */
+  close_inside(L, l, g, lua_tothread(L, 1), 1, 0); /* errors of its handlers are not raised */
   lua_settop(L, 2);
   return unwind(L, l, g);
 }
@@ -184,7 +204,7 @@ static int relay_k(lua_State *L, int status, lua_KContext ctx) {
     lua_pushstring(L, not_yours);
     return lua_yieldk(L, 2, ctx, relay_k);
   }
-  l->top = co;
+  l->top = l->in = co;
   if (lua_status(co) != LUA_YIELD) /* somebody has closed it: no wait is left */
     l->current->out.phase = PERI_RUNNING;
   return run(L, l, co, g, 0);
@@ -193,9 +213,11 @@ static int relay_k(lua_State *L, int status, lua_KContext ctx) {
 /* Pushes false and the error after closing what the coroutine left open. */
 static void close_failed(lua_State *L, peri_loop *l, lua_State *co) {
   if (lua_status(co) == LUA_OK || lua_status(co) == LUA_YIELD) return;
-  peri_stash_push(l, L, PERI_STASH_CLOSE);
   lua_pushvalue(L, 1);
-  lua_call(L, 1, 2);
+  if (close_inside(L, l, generator_of(L, l, 1), co, 1, 2)) {
+    lua_replace(L, -2);
+    return;
+  }
   if (lua_toboolean(L, -2) || lua_isnil(L, -1)) {
     lua_pop(L, 2);
     return;
@@ -354,7 +376,7 @@ static int coro_close(lua_State *L) {
     return luaL_error(L, "cannot close a task from outside the loop");
   if (g && g->busy)
     return luaL_error(L, "cannot close a normal coroutine");
-  if (close_inside(L, l, g, lua_gettop(L), LUA_MULTRET)) return lua_error(L);
+  if (close_inside(L, l, g, co, lua_gettop(L), LUA_MULTRET)) return lua_error(L);
   return lua_gettop(L);
 }
 
@@ -368,6 +390,14 @@ lua_State *peri_coro_inner(lua_State *co) {
   lua_pop(co, 1);
   if (f != coro_resume && f != wrapped) return NULL;
   return lua_tothread(co, 1);
+}
+
+void peri_coro_leave(lua_State *L, peri_loop *l, lua_State *co) {
+  lua_pushthread(co);
+  lua_xmove(co, L, 1);
+  generator *g = generator_of(L, l, -1);
+  lua_pop(L, 1);
+  if (g && g->busy) leave_frame(l, g);
 }
 
 static void open_generator(lua_State *L, peri_loop *l) {

@@ -16,4 +16,8 @@ void peri_coro_open(lua_State *L, peri_loop *l);
 ** a resume of ours, else NULL. */
 lua_State *peri_coro_inner(lua_State *co);
 
+/* The coroutine, in which a task that is ended by force has waited, is closed
+** now: if it is a generator, the frame of who resumed it becomes current. */
+void peri_coro_leave(lua_State *L, peri_loop *l, lua_State *co);
+
 #endif

@@ -33,7 +33,7 @@ static int off_the_loop(peri_loop *l, peri_task *t) {
 }
 
 static void close_coroutine(lua_State *L, peri_loop *l, lua_State *co) {
-  l->called = co;
+  l->called = l->in = co;
   peri_stash_push(l, L, PERI_STASH_CLOSE);
   lua_pushthread(co);
   lua_xmove(co, L, 1);
@@ -46,7 +46,10 @@ static void close_stacks(lua_State *L, peri_loop *l, peri_task *t) {
   lua_State *co, *inner;
   do {
     for (co = t->co; (inner = peri_coro_inner(co)); co = inner)
-      if (lua_status(inner) != LUA_YIELD) break;
+      if (lua_status(inner) != LUA_YIELD) {
+        peri_coro_leave(L, l, inner);
+        break;
+      }
     close_coroutine(L, l, co);
   } while (co != t->co);
 }
@@ -54,17 +57,18 @@ static void close_stacks(lua_State *L, peri_loop *l, peri_task *t) {
 /* Handlers run as the task, in its context, and like callbacks cannot wait:
 ** they would drive the loop, where one is not to wait for them. */
 static void close_as(lua_State *L, peri_loop *l, peri_task *t) {
-  peri_context *outer = peri_context_swap(l, t->context);
+  peri_frame outer = peri_frame_swap(l, t->frame);
   peri_task *was = l->current;
-  lua_State *called = l->called;
+  lua_State *called = l->called, *in = l->in;
   unsigned callback = l->callback;
   l->current = t;
   l->callback = 1;
   close_stacks(L, l, t);
   l->callback = callback;
   l->called = called;
+  l->in = in;
   l->current = was;
-  t->context = peri_context_swap(l, outer);
+  t->frame = peri_frame_swap(l, outer);
 }
 
 int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t) {

@@ -34,6 +34,7 @@ typedef struct peri_group {
   peri_waitlist takers;  /* who iterates */
   peri_task *first;      /* the first that failed, kept */
   uint32_t untold;       /* failures that `on_failure` has yet to hear of */
+  peri_frame frame;      /* (if TELL) that it was opened in */
   uint8_t failures;      /* RAISE, TELL, KEEP */
   uint8_t body_failed;   /* the body's error came before any child's */
   uint8_t interrupted;   /* leaving was cancelled while it waited */
@@ -105,6 +106,7 @@ static void forget(peri_loop *l, peri_group *g) {
     peri_link_out(&r->link);
     peri_task_release(l, PERI_OF(r, peri_task, run));
   }
+  peri_frame_release(l, &g->frame);
   peri_unanchor(l, g);
 }
 
@@ -178,7 +180,8 @@ static void call_on_failure(peri_loop *l, lua_State *L, peri_group *g,
   lua_pushvalue(L, -1);
   peri_outcome_push(L, &t->out, lua_gettop(L));
   lua_remove(L, -3);
-  if (peri_callback_call(l, L, NULL, 2, 0)) peri_report(l, L, "callback", t);
+  if (peri_callback_call(l, L, &g->frame, 2, 0))
+    peri_report(l, L, "callback", t);
 }
 
 /* Runs in the turn after the child's end. */
@@ -379,13 +382,14 @@ static int group_abandon(peri_loop *l, peri_block *b) {
 
 /* {== Lua side ========================================================= */
 
-static int spawn_in(lua_State *L, peri_group *g, peri_owner *o, int flags) {
+static int spawn_in(lua_State *L, peri_group *g, peri_owner *o, int flags,
+                    int begins) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, 2);
   if (!g->block.task || o->closed)
     return peri_error_raise(L, "ECLOSED",
                             "cannot spawn into a group that is closed");
-  peri_task *t = peri_task_new(L, l, o, lua_gettop(L) - 2);
+  peri_task *t = peri_task_new(L, l, o, lua_gettop(L) - 2, begins);
   t->out.flags |= (uint8_t)(PERI_TAKEN | flags);
   return 1;
 }
@@ -393,7 +397,7 @@ static int spawn_in(lua_State *L, peri_group *g, peri_owner *o, int flags) {
 /* group:spawn(fn, ...) -> task. Starts in the next turn; never waits. */
 static int group_spawn(lua_State *L) {
   peri_group *g = check_group(L);
-  return spawn_in(L, g, &g->children, 0);
+  return spawn_in(L, g, &g->children, 0, 0);
 }
 
 /* group:service(fn, ...) -> task that is not waited for: it is cancelled
@@ -401,14 +405,21 @@ static int group_spawn(lua_State *L) {
 ** Never waits. */
 static int group_service(lua_State *L) {
   peri_group *g = check_group(L);
-  return spawn_in(L, g, &g->services, 0);
+  return spawn_in(L, g, &g->services, 0, 0);
 }
 
 /* For group:start: a child whose failure is not the group's, until
 ** core.started(task) is called. */
 static int group_starting(lua_State *L) {
   peri_group *g = check_group(L);
-  return spawn_in(L, g, &g->children, PERI_STARTING);
+  return spawn_in(L, g, &g->children, PERI_STARTING, 0);
+}
+
+/* core.serving(group, fn, ...) -> task: a child that begins a logical
+** context, as background tasks do. */
+static int group_serving(lua_State *L) {
+  peri_group *g = check_group(L);
+  return spawn_in(L, g, &g->children, 0, 1);
 }
 
 static int started(lua_State *L) {
@@ -520,7 +531,9 @@ static int group(lua_State *L) {
   peri_link_init(&g->finished);
   luaL_setmetatable(L, GROUP);
   read_options(L, g);
+  if (g->failures == TELL) peri_task_logical(L, l);
   peri_anchor(L, l, -1, g);
+  if (g->failures == TELL) g->frame = peri_frame_capture(l);
   g->block.abandon = group_abandon;
   g->block.waiters = &g->waiters;
   peri_timer_init(&g->block.deadline, NULL); /* which is never armed */
@@ -541,7 +554,7 @@ static const luaL_Reg methods[] = {
 void peri_group_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {
     {"group", group}, {"starting", group_starting}, {"started", started},
-    {NULL, NULL}};
+    {"serving", group_serving}, {NULL, NULL}};
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);
   l->joined = joined;

@@ -30,6 +30,7 @@ void peri_loop_init(peri_loop *l, lua_State *L) {
   peri_link_init(&l->leaving);
   peri_link_init(&l->resting);
   peri_link_init(&l->rested);
+  peri_link_init(&l->hooked);
   l->alloc = lua_getallocf(L, &l->alloc_ud);
   l->stop_at = UINT64_MAX;
   l->home = "home";

@@ -23,6 +23,7 @@ typedef struct peri_poller peri_poller;
 typedef struct peri_probe peri_probe;
 typedef struct peri_task peri_task;
 typedef struct peri_context peri_context;
+typedef struct peri_logical peri_logical;
 typedef struct peri_owner peri_owner;
 struct peri_scope;
 struct peri_block;
@@ -96,6 +97,14 @@ struct peri_probe {
   void (*enter)(peri_loop *l);
 };
 
+/* What follows the work, captured as it is by everything that is registered.
+** Both pointers are references; see context.h and logical.h. */
+typedef struct peri_frame {
+  peri_context *context; /* the values of variables; NULL: none */
+  peri_logical *logical; /* NULL: of the task that runs in this frame, and
+                            nobody has asked for it yet */
+} peri_frame;
+
 /*
 ** Lua values that the loop holds live on the stack of a thread of its own,
 ** the stash: an index there reaches them without a look-up.
@@ -123,6 +132,7 @@ enum {
   PERI_STASH_LIBRARY,   /* the string that `library` points to */
   PERI_STASH_EXIT,      /* called when the Lua state is closed, or nil */
   PERI_STASH_MAIL,      /* values handed to or by the parked main chunk */
+  PERI_STASH_CLOSER,    /* what calls the hooks of a logical context */
   PERI_STASH_CORO,      /* coroutine -> what we know of it, weak keys */
   PERI_STASH_GENERATOR, /* C function: what a generator runs */
   PERI_STASH_CLOSE,     /* coroutine.close */
@@ -132,7 +142,8 @@ enum {
   PERI_STASH_SCOPE,
   PERI_STASH_GROUP,
   PERI_STASH_VAR,
-  PERI_STASH_TOP = PERI_STASH_VAR
+  PERI_STASH_BOUND,
+  PERI_STASH_TOP = PERI_STASH_BOUND
 };
 
 /* Awaitable types, told apart by their metatables. */
@@ -163,9 +174,10 @@ struct peri_loop {
   void *io;             /* of the handles, see io/handle.h */
   /* What the layers below tasks ask of task.c: `wake` readies a waiter that
   ** was taken from a waitlist, `interrupt` aborts the wait of the task whose
-  ** innermost scope this is. */
+  ** innermost scope this is, `ended` calls the hooks of a logical context. */
   void (*wake)(peri_loop *l, peri_runnable *r);
   void (*interrupt)(peri_loop *l, struct peri_scope *s);
+  void (*ended)(peri_loop *l, peri_runnable *r, lua_State *L);
   /* And futures of group.c: whose tasks a task waits for to end, or NULL. */
   const peri_owner *(*joined)(const peri_task *t);
   peri_task *current;   /* who runs; the main chunk's task if no other */
@@ -173,7 +185,10 @@ struct peri_loop {
   peri_task *main;      /* of the running aio.run, or NULL */
   lua_State *top;       /* where `current` may wait: its coroutine, or the
                            innermost generator it runs; NULL if no task runs */
-  peri_context *context; /* of whoever runs */
+  peri_frame frame;     /* of whoever runs */
+  lua_State *in;        /* where that frame is: only there it is changed */
+  peri_logical *origin; /* the logical context of the Lua state */
+  peri_link hooked;     /* logical contexts that have hooks */
   peri_owner *background; /* owner of tasks made by aio.spawn */
   lua_State *stash;
   uint32_t *next_slot;  /* of the table of tasks: slot -> next free one */
@@ -196,6 +211,7 @@ struct peri_loop {
   peri_probe *probe;      /* a test's, or NULL */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
+  const void *variable;  /* and of that of context variables */
   peri_hook hook;
   const char *library;    /* where our Lua modules are: "@.../perilune/" */
   lua_Alloc alloc;
@@ -207,6 +223,7 @@ struct peri_loop {
   unsigned closing : 1;   /* the Lua state is being closed */
   unsigned passing : 1;   /* an error is passed on, with its traceback */
   unsigned dead : 1;      /* ... and our part of it is over */
+  unsigned finalizer : 1; /* the frame was entered inside __gc */
   unsigned callback : 1;  /* a callback or a hook runs: no waits */
   unsigned probed : 1;    /* `probe` is told of waits. Beside `callback`, so
                              that a look at both is one look. */

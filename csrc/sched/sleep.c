@@ -18,7 +18,7 @@ void peri_check_callable(lua_State *L, int idx) {
 static int spawn(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, 1);
-  peri_task_new(L, l, l->background, lua_gettop(L) - 1);
+  peri_task_new(L, l, l->background, lua_gettop(L) - 1, 1);
   return 1;
 }
 

@@ -134,8 +134,13 @@ peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx) {
   return (peri_task *)(void *)o;
 }
 
+void peri_task_forget(peri_loop *l, peri_task *t) {
+  peri_frame_release(l, &t->frame);
+  peri_logical_release(l, t->logical);
+  t->logical = NULL;
+}
+
 void peri_task_release(peri_loop *l, peri_task *t) {
-  peri_context_release(l, t->context);
-  t->context = NULL;
+  peri_task_forget(l, t);
   if (t->out.slot) peri_slot_free(l, t, NULL);
 }

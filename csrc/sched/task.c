@@ -26,7 +26,7 @@
 #define AT_ONCE 64 /* waits that may complete without switching */
 
 /* A sleeping task is to take 1.4 KB at most, most of which is Lua's. */
-static_assert(sizeof(void *) > 8 || sizeof(peri_task) <= 144,
+static_assert(sizeof(void *) > 8 || sizeof(peri_task) <= 160,
               "a task has grown");
 
 static const char not_yours[] = "cannot resume a task from outside the loop";
@@ -56,7 +56,8 @@ static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
   peri_timer_init(&t->timer, timer_fire);
   peri_scope_init(&t->scope, owner ? &owner->scope : NULL, PERI_SCOPE_TASK);
   t->inner = &t->scope;
-  t->context = NULL;
+  t->frame = (peri_frame){NULL, NULL};
+  t->logical = NULL;
   t->out.phase = owner ? PERI_NEW : PERI_RUNNING;
   t->id = l->ids++;
   t->since = 0;
@@ -84,14 +85,25 @@ static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_pushcfunction(co, guard);
 }
 
+/* A task that begins a logical context has only the place for it. */
+static void capture(peri_loop *l, peri_task *t, int begins) {
+  if (begins) {
+    t->frame.context = peri_context_capture(l);
+    return;
+  }
+  t->frame = peri_frame_capture(l);
+  t->logical = peri_logical_retain(t->frame.logical);
+  peri_logical_enter(t->logical);
+}
+
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
-                         int nargs) {
+                         int nargs, int begins) {
+  if (!begins) peri_task_logical(L, l);
   int idx = lua_gettop(L) - nargs;
   if (peri_loop_forked(l)) peri_trace_check_fork(L, l);
   peri_task *t = lua_newuserdatauv(L, sizeof *t, 1);
   peri_outcome_init(&t->out, PERI_TASK);
   t->co = NULL;
-  t->context = NULL;
   peri_stash_push(l, L, PERI_STASH_TASK);
   lua_setmetatable(L, -2);
   peri_trace_made(L, l);
@@ -105,11 +117,35 @@ peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
   t->co = co;
   load(L, l, t, idx);
   task_init(l, t, owner);
-  t->context = peri_context_capture(l);
+  capture(l, t, begins);
   owner->live++;
   l->tasks++;
   peri_loop_ready(l, &t->run);
   return t;
+}
+
+/* }===================================================================== */
+
+/* {== Context ========================================================== */
+
+/* A frame without one is of a task that begins one: others have captured
+** theirs. */
+peri_logical *peri_task_logical(lua_State *L, peri_loop *l) {
+  if (peri_frame_foreign(l)) return l->origin;
+  if (l->frame.logical) return l->frame.logical;
+  peri_task *t = l->current;
+  if (!t->logical) {
+    t->logical = peri_logical_new(L, l);
+    peri_logical_enter(t->logical);
+  }
+  return l->frame.logical = peri_logical_retain(t->logical);
+}
+
+const peri_owner *peri_task_run(const peri_loop *l) {
+  peri_scope *s = &l->current->scope;
+  while (s->parent) s = s->parent;
+  if (s->kind != PERI_SCOPE_OWNER) return l->background;
+  return PERI_OF(s, peri_owner, scope);
 }
 
 /* }===================================================================== */
@@ -164,9 +200,9 @@ void peri_task_finish(peri_loop *l, peri_task *t, int returned) {
   peri_outcome_settle(l, &t->out, state);
   o->live--;
   l->tasks--;
+  peri_logical_leave(l, t->logical);
   if (o->ended(l, o, t)) return;
-  peri_context_release(l, t->context);
-  t->context = NULL;
+  peri_task_forget(l, t);
   peri_slot_free(l, t, idle);
 }
 
@@ -318,7 +354,8 @@ static void yielded(peri_loop *l, peri_task *t, int nres) {
 
 static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
   peri_task *t = PERI_OF(r, peri_task, run);
-  peri_context *outer = peri_context_swap(l, t->context);
+  peri_frame outer = peri_frame_swap(l, t->frame);
+  lua_State *in = l->in;
   int nres = 0, nargs = 0;
   if (t->out.phase == PERI_NEW) {
     nargs = lua_gettop(t->co) - 2; /* the guard is taken off */
@@ -327,12 +364,13 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
     t->out.phase = PERI_RUNNING;
   }
   l->current = t;
-  l->top = t->co;
+  l->top = l->in = t->co;
   l->burst = 0;
   int status = lua_resume(t->co, L, nargs, &nres);
   l->current = l->root;
   l->top = NULL;
-  t->context = peri_context_swap(l, outer);
+  l->in = in;
+  t->frame = peri_frame_swap(l, outer);
   if (status == LUA_YIELD)
     yielded(l, t, nres);
   else

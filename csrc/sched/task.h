@@ -63,7 +63,9 @@ struct peri_task {
   peri_scope scope;  /* outermost of this task; its parent is the owner's */
   lua_State *co;     /* NULL once it has ended; anchored by the userdata */
   peri_scope *inner; /* innermost open scope */
-  peri_context *context; /* while it does not run */
+  peri_frame frame;  /* while it does not run */
+  peri_logical *logical; /* its own, which lives while it does; NULL until
+                            it is asked for */
   uint32_t id;
   uint32_t since;    /* when it parked: milliseconds of the loop's clock. Once
                         it has ended: when it has last won a select, or 0 */
@@ -84,16 +86,28 @@ void peri_owner_init(peri_owner *o, peri_scope *parent,
 
 /*
 ** Makes a task of the function and `nargs` arguments on top of L, and
-** replaces them by the task, which starts in the next turn, in the current
-** context. May raise (out of memory); nothing is started then.
+** replaces them by the task, which starts in the next turn, with the current
+** values of the context; in the current logical context, or if it `begins`
+** one in its own. May raise (out of memory); nothing is started then.
 */
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
-                         int nargs);
+                         int nargs, int begins);
+
+/* The logical context of what runs, which is made if nobody has asked for it
+** so far. May raise out of memory: to be called by whatever will capture the
+** current frame, before anything has changed. */
+peri_logical *peri_task_logical(lua_State *L, peri_loop *l);
+
+/* Who owns the run that the running task, or the main chunk, is part of. */
+const peri_owner *peri_task_run(const peri_loop *l);
 
 /* Ends a parked or ready task by force, from outside of any turn: closes its
 ** coroutine, whose handlers cannot wait. Returns 0 if it waits for others
 ** that must end first. May raise out of memory. */
 int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t);
+
+/* Gives up what a task that has ended holds of its context. */
+void peri_task_forget(peri_loop *l, peri_task *t);
 
 /* Lets go of a task that has ended and that its owner kept. */
 void peri_task_release(peri_loop *l, peri_task *t);

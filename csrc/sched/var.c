@@ -1,8 +1,8 @@
 /*
 ** var.c - the context, opened to Lua: variables, bind, run, suppress.
 **
-** Lua side: context.var, bind, run, suppress; a variable has get, set, let,
-** with. A variable is the key of its value in the map of a context; nil as
+** Lua side: context.var, bind, run, suppress (and those of key.c); a variable
+** has get, set, let, with. A variable is the key of its value in the map of a context; nil as
 ** a value is stored as a light pointer.
 **
 ** A frame (of a task, a callback, or one of the functions below) holds one
@@ -15,6 +15,7 @@
 
 #include "context.h"
 #include "error.h"
+#include "key.h"
 
 #define VAR "perilune.var"
 #define LET "perilune.let"
@@ -24,24 +25,25 @@ static const char nil_value = 0;
 
 /* {== Variables ======================================================== */
 
-/* Raises where a change would be lost or leak: in a stock coroutine. */
-static void check_frame(lua_State *L, peri_loop *l) {
-  int ours = l->callback ? L == l->called : peri_task_runs_in(l, L);
-  if (!ours)
+/* Frames are changed by those who run in them only. */
+void peri_var_check_frame(lua_State *L, const peri_loop *l) {
+  if (peri_frame_foreign(l))
+    peri_error_raise(L, "EPERM", "cannot change the context inside __gc");
+  if (l->in != L)
     peri_error_raise(L, "EPERM",
                      "cannot change the context in a coroutine that "
                      "coroutine.resume or coroutine.wrap runs; make it with "
                      "aio.coroutine, or call aio.patch()");
 }
 
-/* Pushes what the map has for the variable at `idx`, nil if nothing. */
-static void push_raw(lua_State *L, peri_loop *l, int idx) {
-  idx = lua_absindex(L, idx);
-  if (!l->context) {
+/* Pushes what the map of `c` has for the variable at `idx`, nil if nothing. */
+static void push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
+  if (!c) {
     lua_pushnil(L);
     return;
   }
-  peri_context_push_map(L, l, l->context);
+  idx = lua_absindex(L, idx);
+  peri_context_push_map(L, l, c);
   lua_pushvalue(L, idx);
   lua_rawget(L, -2);
   lua_remove(L, -2);
@@ -52,12 +54,13 @@ static void set_raw(lua_State *L, peri_loop *l, int var, int idx) {
   var = lua_absindex(L, var);
   idx = lua_absindex(L, idx);
   peri_error_room(L, 4);
-  if (!l->context || l->context->refs > 1) {
-    peri_context *c = peri_context_copy(L, l);
-    c->suppressed = l->context && l->context->suppressed;
-    peri_context_release(l, peri_context_swap(l, c));
+  if (!l->frame.context || l->frame.context->refs > 1) {
+    peri_context *c = peri_context_copy(L, l), *was = l->frame.context;
+    c->suppressed = was && was->suppressed;
+    l->frame.context = c;
+    peri_context_release(l, was);
   }
-  peri_context_push_map(L, l, l->context);
+  peri_context_push_map(L, l, l->frame.context);
   lua_pushvalue(L, var);
   lua_pushvalue(L, idx);
   lua_rawset(L, -3);
@@ -71,8 +74,11 @@ static void encode(lua_State *L, int idx) {
   lua_replace(L, idx);
 }
 
-static void check_var(lua_State *L) {
-  luaL_checkudata(L, 1, VAR);
+/* luaL_checkudata would look its name up. */
+static void check_var(lua_State *L, const peri_loop *l) {
+  int is = lua_touserdata(L, 1) && lua_getmetatable(L, 1);
+  if (!is || lua_topointer(L, -1) != l->variable) luaL_checkudata(L, 1, VAR);
+  lua_pop(L, 1);
 }
 
 /* context.var([name [, default]]) -> a variable. Never waits. */
@@ -90,8 +96,9 @@ static int var(lua_State *L) {
 /* var:get() -> its value in the current context, else the default. Never
 ** waits. */
 static int var_get(lua_State *L) {
-  check_var(L);
-  push_raw(L, PERI_LOOP(L), 1);
+  peri_loop *l = PERI_LOOP(L);
+  check_var(L, l);
+  push_raw(L, l, peri_context_now(l), 1);
   if (lua_islightuserdata(L, -1) && lua_touserdata(L, -1) == &nil_value)
     lua_pushnil(L);
   else if (lua_isnil(L, -1))
@@ -103,9 +110,9 @@ static int var_get(lua_State *L) {
 ** callback or bound function. Raises in a stock coroutine. Never waits. */
 static int var_set(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L);
+  check_var(L, l);
   luaL_checkany(L, 2);
-  check_frame(L, l);
+  peri_var_check_frame(L, l);
   lua_settop(L, 2);
   encode(L, 2);
   set_raw(L, l, 1, 2);
@@ -113,19 +120,28 @@ static int var_set(lua_State *L) {
   return 1;
 }
 
+/* Closed by anyone else than who made it, it does nothing: the values of one
+** frame are not for another. */
+typedef struct let {
+  lua_State *in;
+  uint32_t task;
+} let;
+
 /* var:let(v) -> an object that, closed, puts back what was: to be assigned
 ** to a variable declared <close>. Raises in a stock coroutine. Never waits. */
 static int var_let(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L);
+  check_var(L, l);
   luaL_checkany(L, 2);
-  check_frame(L, l);
+  peri_var_check_frame(L, l);
   lua_settop(L, 2);
   encode(L, 2);
-  lua_newuserdatauv(L, 1, 2);
+  let *b = lua_newuserdatauv(L, sizeof *b, 2);
+  b->in = L;
+  b->task = l->current->id;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, 3, 1);
-  push_raw(L, l, 1);
+  push_raw(L, l, l->frame.context, 1);
   lua_setiuservalue(L, 3, 2);
   luaL_setmetatable(L, LET);
   set_raw(L, l, 1, 2);
@@ -134,8 +150,9 @@ static int var_let(lua_State *L) {
 
 static int let_close(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  luaL_checkudata(L, 1, LET);
+  const let *b = luaL_checkudata(L, 1, LET);
   lua_settop(L, 1);
+  if (b->in != l->in || b->task != l->current->id) return 0;
   if (lua_getiuservalue(L, 1, 1) == LUA_TNIL) return 0;
   lua_getiuservalue(L, 1, 2);
   set_raw(L, l, 2, 3);
@@ -145,7 +162,7 @@ static int let_close(lua_State *L) {
 }
 
 static int var_tostring(lua_State *L) {
-  check_var(L);
+  check_var(L, PERI_LOOP(L));
   lua_getiuservalue(L, 1, 2);
   lua_pushfstring(L, "context variable: %s",
                   lua_isnil(L, -1) ? "?" : lua_tostring(L, -1));
@@ -154,92 +171,137 @@ static int var_tostring(lua_State *L) {
 
 /* }===================================================================== */
 
-/* {== Calling in another context ======================================= */
+/* {== Calling in another frame ========================================= */
 
-/* Holds a reference, and gives it up when it is collected. */
+/*
+** Holds a frame, and gives it up when it is collected. A bound function has
+** one with the frame it is called in. A call under way has one on its stack,
+** to be closed, with the frame of before: so that it comes back whichever way
+** the call ends, by force as well, before outer handlers run.
+*/
 typedef struct bound {
-  peri_context *context;
+  peri_frame frame;
+  peri_logical *inner; /* lives as long as the call; or NULL */
+  lua_State *in;       /* where the frame of before is */
+  uint8_t finalizer;   /* is that inside __gc? */
+  uint8_t called;      /* the call is under way */
 } bound;
 
-static bound *bound_new(lua_State *L) {
+static bound *bound_new(lua_State *L, peri_loop *l) {
   bound *b = lua_newuserdatauv(L, sizeof *b, 0);
-  b->context = NULL;
-  luaL_setmetatable(L, BOUND);
+  b->frame = (peri_frame){NULL, NULL};
+  b->inner = NULL;
+  b->called = 0;
+  peri_stash_push(l, L, PERI_STASH_BOUND);
+  lua_setmetatable(L, -2);
   return b;
 }
 
+static void live_in(bound *b, peri_logical *g) {
+  b->inner = peri_logical_retain(g);
+  peri_logical_enter(g);
+}
+
 static int bound_gc(lua_State *L) {
+  peri_loop *l = PERI_LOOP(L);
   bound *b = lua_touserdata(L, 1);
-  peri_context_release(PERI_LOOP(L), b->context);
-  b->context = NULL;
+  peri_frame_release(l, &b->frame);
+  peri_logical_leave(l, b->inner);
+  peri_logical_release(l, b->inner);
+  b->inner = NULL;
   return 0;
 }
 
-/* The function has returned: back to the context of before. */
-static int inside_k(lua_State *L, int status, lua_KContext ctx) {
+/* The call has ended: back to the frame of before, unless somebody else than
+** the one whose frame this is closes the coroutine. */
+static int bound_close(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   bound *b = lua_touserdata(L, 1);
-  peri_context *was = b ? b->context : NULL;
-  (void)ctx;
-  if (b) b->context = NULL;
-  peri_context_release(l, peri_context_swap(l, was));
-  l->passing = status != LUA_OK && status != LUA_YIELD;
-  if (l->passing) return lua_error(L);
-  return lua_gettop(L) - 2;
+  if (!b->called) return 0;
+  b->called = 0;
+  if (l->in == L) {
+    b->frame = peri_frame_swap(l, b->frame);
+    l->in = b->in;
+    l->finalizer = b->finalizer & 1;
+  }
+  return bound_gc(L);
 }
 
-/* Calls the function at `fn` with what is above it, in the context `c`,
-** whose reference it takes over. What is below the function goes. The context
-** of before is held by an object in the frame, if there is one: a generator
-** that is dropped never comes back here. */
-static int call_inside(lua_State *L, peri_loop *l, int fn, peri_context *c) {
-  bound *b = NULL;
-  if (l->context)
-    b = bound_new(L);
-  else
-    lua_pushnil(L);
+static int inside_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 2;
+  PERI_LOOP(L)->passing = 1;
+  return lua_error(L);
+}
+
+/* Makes the frame of the object at 1 current, which gets that of before. */
+static void enter(lua_State *L, peri_loop *l) {
+  bound *b = lua_touserdata(L, 1);
+  lua_toclose(L, 1);
+  b->in = l->in;
+  b->finalizer = l->finalizer;
+  b->called = 1;
+  b->frame = peri_frame_swap(l, b->frame);
+  l->in = L;
+  l->finalizer = peri_in_finalizer(l);
+}
+
+/* Calls the function at `fn` with what is above it, in the frame of the
+** object on top. What is below the function goes. Where the frame is not that
+** of L (a stock coroutine) the call cannot be left by a yield. */
+static int call_inside(lua_State *L, peri_loop *l, int fn) {
+  int ours = l->in == L;
   lua_insert(L, fn);
   peri_stash_push(l, L, PERI_STASH_HANDLER);
   lua_insert(L, fn + 1);
   for (; fn > 1; fn--) lua_remove(L, 1);
-  peri_context *was = peri_context_swap(l, c);
-  if (b) b->context = was;
-  int status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, inside_k);
+  enter(L, l);
+  int nargs = lua_gettop(L) - 3;
+  int status = ours ? lua_pcallk(L, nargs, LUA_MULTRET, 2, 0, inside_k)
+                    : lua_pcall(L, nargs, LUA_MULTRET, 2);
   return inside_k(L, status, 0);
 }
 
-/* A copy of the current context, for a frame of its own. */
-static peri_context *own_copy(lua_State *L, peri_loop *l) {
-  peri_context *c = peri_context_copy(L, l);
-  c->suppressed = l->context && l->context->suppressed;
-  return c;
+/* Pushes an object with a copy of the current frame. */
+static bound *own_frame(lua_State *L, peri_loop *l) {
+  bound *b = bound_new(L, l);
+  peri_context *c = b->frame.context = peri_context_copy(L, l);
+  c->suppressed = l->frame.context && l->frame.context->suppressed;
+  b->frame.logical = peri_logical_retain(l->frame.logical);
+  return b;
 }
 
 /* var:with(v, fn, ...) -> the values of fn, called with var set to v. Waits
 ** if fn does. */
 static int var_with(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L);
+  check_var(L, l);
   luaL_checkany(L, 2);
   peri_check_callable(L, 3);
-  check_frame(L, l);
+  peri_var_check_frame(L, l);
   encode(L, 2);
-  peri_context *c = own_copy(L, l);
-  peri_context_push_map(L, l, c);
+  bound *b = own_frame(L, l);
+  peri_context_push_map(L, l, b->frame.context);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
   lua_rawset(L, -3);
   lua_pop(L, 1);
-  return call_inside(L, l, 3, c);
+  return call_inside(L, l, 3);
 }
 
 /* context.run(fn, ...) -> the values of fn, called in a new logical context
-** with the same values. Waits if fn does. */
+** with the same values. That ends with the call, if what was begun in it has
+** ended as well. Waits if fn does. */
 static int run(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, 1);
-  check_frame(L, l);
-  return call_inside(L, l, 1, own_copy(L, l));
+  peri_var_check_frame(L, l);
+  bound *b = own_frame(L, l);
+  peri_logical *g = peri_logical_new(L, l);
+  peri_logical_release(l, b->frame.logical);
+  b->frame.logical = g;
+  live_in(b, g);
+  return call_inside(L, l, 1);
 }
 
 /* context.suppress(fn, ...) -> the values of fn. What is registered inside
@@ -247,47 +309,61 @@ static int run(lua_State *L) {
 static int suppress(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, 1);
-  check_frame(L, l);
-  peri_context *c = own_copy(L, l);
-  c->suppressed = 1;
-  return call_inside(L, l, 1, c);
+  peri_var_check_frame(L, l);
+  own_frame(L, l)->frame.context->suppressed = 1;
+  return call_inside(L, l, 1);
 }
 
 /* }===================================================================== */
 
 /* {== Bound functions ================================================== */
 
-/* Upvalues: loop, function, the context. */
+/* Calls the function at 1 in the frame of the object at `idx`. */
+static int call_in_frame(lua_State *L, int idx) {
+  peri_loop *l = PERI_LOOP(L);
+  const bound *of = lua_touserdata(L, idx);
+  bound *b = bound_new(L, l);
+  b->frame = peri_frame_retain(of->frame);
+  live_in(b, b->frame.logical);
+  return call_inside(L, l, 1);
+}
+
+/* Upvalues: loop, function, the frame. */
 static int call_bound(lua_State *L) {
-  bound *b = lua_touserdata(L, lua_upvalueindex(3));
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_insert(L, 1);
-  return call_inside(L, PERI_LOOP(L), 1, peri_context_retain(b->context));
+  return call_in_frame(L, lua_upvalueindex(3));
 }
 
 static int call_in(lua_State *L) {
-  bound *b = lua_touserdata(L, lua_upvalueindex(2));
   peri_check_callable(L, 1);
-  return call_inside(L, PERI_LOOP(L), 1, peri_context_retain(b->context));
+  return call_in_frame(L, lua_upvalueindex(2));
 }
 
-void peri_var_push_caller(lua_State *L, peri_loop *l, peri_context *c) {
+/* A task in whose logical context nothing was registered has none yet. */
+void peri_var_push_caller(lua_State *L, peri_loop *l, const peri_frame *f) {
   peri_stash_push(l, L, PERI_STASH_LOOP);
-  bound *b = bound_new(L);
-  b->context = peri_context_retain(c);
+  bound *b = bound_new(L, l);
+  b->frame = f ? peri_frame_retain(*f) : peri_frame_root(l);
+  if (!b->frame.logical) b->frame.logical = peri_logical_new(L, l);
   lua_pushcclosure(L, call_in, 2);
 }
 
+void peri_var_bind(lua_State *L, peri_loop *l) {
+  peri_task_logical(L, l);
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  lua_insert(L, -2);
+  bound *b = bound_new(L, l);
+  lua_pushcclosure(L, call_bound, 3);
+  b->frame = peri_frame_capture(l);
+}
+
 /* context.bind(fn) -> function that calls fn in the context of now. Waits if
-** fn does. */
+** fn does; in a stock coroutine it cannot be left by a yield. */
 static int bind(lua_State *L) {
   peri_check_callable(L, 1);
   lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  bound *b = bound_new(L);
-  lua_pushcclosure(L, call_bound, 3);
-  b->context = peri_context_capture(PERI_LOOP(L));
+  peri_var_bind(L, PERI_LOOP(L));
   return 1;
 }
 
@@ -311,12 +387,19 @@ void peri_var_open(lua_State *L, peri_loop *l) {
     {"get", var_get}, {"set", var_set}, {"let", var_let},
     {"with", var_with}, {"__tostring", var_tostring}, {NULL, NULL}};
   static const luaL_Reg of_let[] = {{"__close", let_close}, {NULL, NULL}};
-  static const luaL_Reg of_bound[] = {{"__gc", bound_gc}, {NULL, NULL}};
+  static const luaL_Reg of_bound[] = {
+    {"__gc", bound_gc}, {"__close", bound_close}, {NULL, NULL}};
   new_type(L, l, VAR, of_var);
+  luaL_getmetatable(L, VAR);
+  l->variable = lua_topointer(L, -1);
+  lua_pop(L, 1);
   new_type(L, l, LET, of_let);
   new_type(L, l, BOUND, of_bound);
+  luaL_getmetatable(L, BOUND);
+  peri_stash_set(l, L, PERI_STASH_BOUND);
   luaL_newlibtable(L, functions);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);
+  peri_key_functions(L, l);
   lua_setfield(L, -2, "context");
 }

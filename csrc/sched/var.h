@@ -11,7 +11,15 @@
 /* Sets `context`, a table of functions, in the table on top. */
 void peri_var_open(lua_State *L, peri_loop *l);
 
-/* Pushes a function (fn, ...) that calls fn in the context `c`. */
-void peri_var_push_caller(lua_State *L, peri_loop *l, peri_context *c);
+/* Pushes a function (fn, ...) that calls fn in the frame `f`, or if that is NULL
+** in the root context. */
+void peri_var_push_caller(lua_State *L, peri_loop *l, const peri_frame *f);
+
+/* Replaces the function on top by one that calls it in the current frame. */
+void peri_var_bind(lua_State *L, peri_loop *l);
+
+/* Raises where a change of the context would be lost or leak: in a stock
+** coroutine, and in __gc. */
+void peri_var_check_frame(lua_State *L, const peri_loop *l);
 
 #endif

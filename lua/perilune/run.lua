@@ -110,8 +110,34 @@ function run.on_close(fn)
   return true
 end
 
+-- Calls a hook of `context.on_close`, which is shielded.
+local function call(fn)
+  fn()
+  return true
+end
+
+local function call_shielded(fn)
+  local ok, ended = xpcall(core.shield, core.handler, nil, call, fn)
+  if not ok then
+    core.report(nil, ended, "callback")
+  elseif not ended then
+    local err = core.error("ETIMEDOUT", "a hook of context.on_close did not end within the grace")
+    core.report(nil, err, "callback")
+  end
+end
+
+-- What a task does in a context that has ended.
+core.closer(function(key)
+  for fn in core.take_hook, key do
+    call_shielded(fn)
+  end
+end)
+
 core.at_exit(function()
   call_hooks(state_hooks)
+  for fn in core.take_hook do
+    call_shielded(fn)
+  end
 end)
 
 -- Patching ---------------------------------------------------------------------
@@ -199,6 +225,16 @@ local function join_tasks(state)
   settle(state) -- failures are reported a turn after they were found
 end
 
+-- The hooks of contexts that end are called by further tasks.
+local function end_tasks(state)
+  for _ = 1, ROUNDS do
+    join_tasks(state)
+    if not state.handle:alive() then
+      break
+    end
+  end
+end
+
 -- Hooks are called by a task: so they may wait, and one that never comes back
 -- is ended as any other task, the rest being called by the next one. What they
 -- spawn is joined as well.
@@ -206,10 +242,16 @@ local function call_in_task(state)
   within_grace(state, function() call_hooks(state.hooks) end)
 end
 
+-- First come those of contexts of the run that cannot end: a timer is left, or
+-- a protocol.
 local function run_hooks(state)
+  for fn in state.handle.take_hook, state.handle do
+    core.spawn(call_shielded, fn):name "on_close"
+    end_tasks(state)
+  end
   while #state.hooks > 0 do
     core.spawn(call_in_task, state):name "on_close"
-    join_tasks(state)
+    end_tasks(state)
   end
 end
 
@@ -233,7 +275,7 @@ local function shutdown(state)
   core.grace(state.grace, true)
   state.deadline = core.now() + state.grace
   state.handle:cancel "shutdown"
-  join_tasks(state)
+  end_tasks(state)
   run_hooks(state)
   drain(state)
   if core.close_handles then

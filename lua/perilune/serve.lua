@@ -44,6 +44,7 @@ end
 -- The body of a connection's task.
 local function handle(handler, conn)
   local _ <close> = conn
+  core.served(conn)
   handler(conn)
 end
 
@@ -71,7 +72,7 @@ end
 
 local function serve_all(server, group, handler)
   for conn in server do
-    group:spawn(handle, handler, conn)
+    core.serving(group, handle, handler, conn)
   end
 end
 
@@ -79,7 +80,7 @@ local function serve_some(server, group, handler, limit)
   local state = { used = 0, limit = limit, free = core.event() }
   local slots = setmetatable(state, Slots)
   for conn in server do
-    group:spawn(handle_counted, handler, conn, slots)
+    core.serving(group, handle_counted, handler, conn, slots)
     slots()
   end
 end
@@ -100,10 +101,10 @@ local function check_serve(handler, opts)
   return limit
 end
 
---- Calls `handler(conn)` in a task of its own for each connection, and closes
--- the connection when that ends. A handler that fails is reported to the error
--- hook and harms no other. Waits: returns when the server has been closed and
--- all handlers have ended.
+--- Calls `handler(conn)` in a task of its own, and in a logical context of its
+-- own, for each connection, and closes the connection when that ends. A handler
+-- that fails is reported to the error hook and harms no other. Waits: returns
+-- when the server has been closed and all handlers have ended.
 -- @param handler function
 -- @param opts table or nil; `limit`: how many connections at once at most
 -- @return true

@@ -60,6 +60,7 @@ local HIDDEN = {
   ["perilune.signals"] = true, ["perilune.let"] = true,
   ["perilune.probe"] = true, ["perilune.select"] = true, ["perilune.operation"] = true,
   ["perilune.slow"] = true,
+  ["perilune.key"] = true,
   ["perilune.error"] = true, ["perilune.cancelled"] = true,
   ["perilune.loop"] = true, -- has its methods in __index, see below
 }

@@ -55,6 +55,41 @@ local function in_context(name)
   check(name, user:get())
 end
 
+-- Keys and hooks: each hook that was accepted is called, once.
+local accepted, called = 0, 0
+
+local function hook(name, key)
+  if user:get() ~= name or aio.context.key() ~= key then
+    error "a hook is called elsewhere"
+  end
+  called = called + 1
+  aio.yield()
+end
+
+local function accept(name)
+  local key = aio.context.key()
+  aio.context.on_close(function() hook(name, key) end)
+  accepted = accepted + 1
+  return key
+end
+
+local function logical(name)
+  user:set(name)
+  local key = accept(name)
+  local loop = aio.loop()
+  check(key, loop:call_soon(aio.context.key):await())
+  check(key, aio.coroutine.wrap(aio.context.key)())
+  check(key, aio.spawn(aio.context.bind(aio.context.key)):await())
+  local inside = aio.context.run(function()
+    loop:call_later(0, user.get, user)
+    return accept(name)
+  end)
+  assert(inside ~= key and aio.context.key() == key)
+  aio.spawn(accept, name):await()
+  local g <close> = aio.group { on_failure = print }
+  check(key, g:spawn(aio.context.key):await())
+end
+
 aio.run(function()
   local g <close> = aio.group()
   g:spawn(in_context, "ann")
@@ -62,5 +97,12 @@ aio.run(function()
   g:wait()
   check("nobody", user:get())
 end)
+
+local ok, e = pcall(aio.run, function()
+  aio.spawn(logical, "ann"):await()
+  aio.spawn(logical, "bob"):await()
+end)
+check(accepted, called)
+assert(ok, e)
 
 return true

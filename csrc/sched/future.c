@@ -254,19 +254,28 @@ static int on_cancel(lua_State *L) {
 /* {== Remote ends ====================================================== */
 
 /*
-** The write end of a future, for a producer outside. While it exists the
-** loop is not stuck; dropped unsettled, it fails the future with EBROKEN.
+** The write end of a future, for a producer outside. While it exists and the
+** future is pending the loop is not stuck; dropped unsettled, it fails the
+** future with EBROKEN.
 */
 typedef struct remote {
-  peri_loop *loop; /* NULL once it is spent */
+  peri_notice settled; /* waits for the future while `loop` is set */
+  peri_loop *loop;     /* NULL once it is spent, or the future done */
 } remote;
 
-/* Pushes the future in place of the remote end, which is spent. */
-static void spend(lua_State *L, remote *r) {
+/* The future is done, and out of it come no more waiters: nor does the end
+** keep the loop alive. */
+static void on_settled(peri_loop *l, peri_notice *n) {
+  PERI_OF(n, remote, settled)->loop = NULL;
+  l->holds--;
+}
+
+/* Puts the future in place of the remote end, which is spent. */
+static void spend(lua_State *L, remote *r, peri_outcome *o) {
   lua_getiuservalue(L, 1, 1);
   lua_replace(L, 1);
-  if (r->loop) r->loop->holds--;
-  r->loop = NULL;
+  peri_waitlist_remove(&o->waiters, &r->settled.run);
+  on_settled(r->loop, &r->settled);
 }
 
 static int remote_settle(lua_State *L, int state) {
@@ -278,7 +287,7 @@ static int remote_settle(lua_State *L, int state) {
   lua_getiuservalue(L, 1, 1);
   peri_outcome *o = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  spend(L, r);
+  spend(L, r, o);
   return settle(L, PERI_LOOP(L), o, state);
 }
 
@@ -304,14 +313,20 @@ static int remote_drop(lua_State *L) {
 /* f:remote() -> write end with resolve(...), fail(err) and close(), each
 ** true if it settled f. Never waits. */
 static int future_remote(lua_State *L) {
-  check_future(L, PERI_LOOP(L));
+  peri_loop *l = PERI_LOOP(L);
+  peri_outcome *o = check_future(L, l);
   remote *r = lua_newuserdatauv(L, sizeof *r, 1);
   r->loop = NULL;
+  r->settled.notice = on_settled;
+  r->settled.run.run = NULL;
+  peri_link_init(&r->settled.run.link);
   luaL_setmetatable(L, REMOTE);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
-  r->loop = PERI_LOOP(L);
-  r->loop->holds++;
+  if (o->state != PERI_PENDING) return 1;
+  r->loop = l;
+  l->holds++;
+  peri_waitlist_add(&o->waiters, &r->settled.run);
   return 1;
 }
 

@@ -123,6 +123,30 @@ describe("a deadlock", function()
   end))
 end)
 
+describe("a write end", function()
+  it("that is dropped is no reason to wait any longer", bare(function()
+    deadlocked(aio.run, function()
+      local f = aio.future()
+      f:remote()
+      collectgarbage()
+      collectgarbage()
+      assert.equal("EBROKEN", raised(f.await, f).code)
+      aio.future():await()
+    end)
+  end))
+
+  it("of a future that was settled is none, either", bare(function()
+    for _, how in ipairs { "resolve", "fail", "cancel" } do
+      deadlocked(aio.run, function()
+        local f = aio.future()
+        local w <close> = f:remote() -- luacheck: ignore 211
+        f[how](f)
+        aio.future():await()
+      end)
+    end
+  end))
+end)
+
 describe("it is no deadlock", function()
   it("while a timer can come", bare(function()
     assert.equal("v", aio.run(function()

@@ -431,6 +431,63 @@ describe("remote", function()
     assert.equal("v", f:await())
   end))
 
+  it("settles once, whoever settles", case(function()
+    for _, first in ipairs { "resolve", "fail", "close" } do
+      local w = aio.future():remote()
+      assert.is_true(w[first](w))
+      for _, later in ipairs { "resolve", "fail", "close" } do
+        assert.is_false(w[later](w))
+      end
+    end
+    local f = aio.future()
+    local a, b = f:remote(), f:remote()
+    assert.is_true(a:resolve "a")
+    assert.is_false(b:resolve "b")
+    assert.is_false(f:resolve "f")
+    assert.equal("a", f:await())
+  end))
+
+  it("of a future that is done settles nothing", case(function()
+    local f = aio.future()
+    local before = f:remote()
+    f:resolve "v"
+    local after = f:remote()
+    assert.is_false(before:fail())
+    assert.is_false(after:close())
+    assert.equal("v", f:await())
+  end))
+
+  it("closed by <close> ends the wait", case(function()
+    local f = aio.future()
+    do
+      local _ <close> = f:remote()
+    end
+    assert.equal("EBROKEN", raised(f.await, f).code)
+  end))
+
+  it("wakes waiters and callbacks in order, among them", case(function()
+    local f, log = aio.future(), helper.log()
+    aio.spawn(function() log(1, f:await()) end)
+    testing.settle()
+    local w = f:remote()
+    f:on_done(function() log(2) end)
+    aio.spawn(function() log(3, f:await()) end)
+    testing.settle()
+    w:resolve "v"
+    testing.settle()
+    assert.equal("1:v 2 3:v", log:text())
+  end))
+
+  it("is collected along with its future", case(function()
+    local weak = setmetatable({}, { __mode = "k" })
+    do
+      local f = aio.future()
+      local w = f:remote()
+      weak[f], weak[w] = true, true
+    end
+    helper.gone(weak)
+  end))
+
   it("of a future that is cancelled does no harm", case(function()
     local f = aio.future()
     local w = f:remote()

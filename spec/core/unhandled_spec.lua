@@ -350,6 +350,40 @@ describe('unhandled = "fail"', function()
     end)
   end))
 
+  it("raises what fails in clean-up as well", bare(function()
+    local e = {}
+    helper.written(function()
+      assert.equal(e, raised(aio.run, { unhandled = "fail" }, function()
+        aio.spawn(function()
+          pcall(aio.sleep, 1000)
+          error(e)
+        end)
+        aio.yield()
+      end))
+    end)
+  end))
+
+  it("is for callbacks, too", bare(function()
+    local e = {}
+    helper.written(function()
+      assert.equal(e, raised(aio.run, { unhandled = "fail" }, function()
+        aio.loop():call_later(1, failing(e))
+        aio.sleep(1000)
+      end))
+    end)
+  end))
+
+  it("has no say where there is a hook", bare(function()
+    assert.equal("fine", aio.run({
+      unhandled = "fail",
+      on_error = function() end,
+    }, function()
+      aio.spawn(failing "oops")
+      aio.sleep(1)
+      return "fine"
+    end))
+  end))
+
   it("leaves taken failures alone", bare(function()
     assert.equal("fine", aio.run({ unhandled = "fail" }, function()
       aio.spawn(failing "oops"):join()
@@ -381,6 +415,35 @@ describe("the error hook", function()
         aio.loop():on_error(nil)
       end)
       assert.equal("one again:two", log:text())
+    end))
+
+  it("given to a run can be taken back: then run raises", bare(function()
+    local log = helper.log()
+    local text = helper.written(function()
+      assert.equal("second", raised(aio.run, { on_error = log }, function()
+        aio.spawn(failing "first")
+        aio.sleep(1)
+        aio.loop():on_error(nil)
+        aio.spawn(failing "second")
+        aio.sleep(1)
+      end))
+    end)
+    has("first", log:text())
+    has("second", text)
+    assert.is_nil(text:find "first")
+  end))
+
+  it("set on the loop before holds in a run, which does not raise",
+    bare(function()
+      local log = helper.log()
+      aio.loop():on_error(function(e) log(e) end)
+      assert.equal("fine", aio.run(function()
+        aio.spawn(failing "oops")
+        aio.sleep(1)
+        return "fine"
+      end))
+      aio.loop():on_error(nil)
+      assert.equal("oops", log:text())
     end))
 
   it("set on the loop holds at top level", bare(function()

@@ -21,6 +21,14 @@ local value = aio.run({
   on_error = function(e) errors[#errors + 1] = e end,
 }, function()
   aio.on_close(function() closed = closed + 1 end)
+  aio.on_close(function()
+    aio.spawn(function()
+      local _ <close> = guard()
+      aio.sleep(1000)
+    end)
+    aio.sleep(0)
+    closed = closed + 1
+  end)
   for _ = 1, 3 do
     aio.spawn(function()
       local _ <close> = guard()
@@ -34,6 +42,17 @@ local value = aio.run({
       aio.sleep(1000)
     end)
   end)
+  aio.spawn(function()
+    local owner = aio.task()
+    local _ <close> = guard()
+    local g <close> = aio.group()
+    g:service(function()
+      local _ <close> = guard()
+      aio.sleep(1000)
+    end)
+    g:spawn(pcall, owner.await, owner)
+    g:spawn(aio.sleep, 1000)
+  end)
   aio.yield()
   return "value"
 end)
@@ -42,4 +61,4 @@ for _, e in ipairs(errors) do
   error(e, 0)
 end
 
-return value == "value" and closed == 5
+return value == "value" and closed == 9

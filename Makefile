@@ -20,6 +20,7 @@ PREFIX ?= /usr/local
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
 BUILD ?= build
+OBJCOPY ?= objcopy
 # Where a package manager such as luarocks knows better than pkg-config:
 # LUA_INCDIR, UV_INCDIR and UV_LIBDIR.
 
@@ -33,8 +34,9 @@ VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
   spec/net/server_spec.lua spec/net/transport_spec.lua $(wildcard spec/regress)
 
 .DEFAULT_GOAL := all
-.PHONY: all test explore demo asan valgrind gcstress oom lint bench docs install clean \
-  help setup test-sched module hosts variants FORCE
+.PHONY: all test explore demo asan valgrind gcstress oom lint bench docs \
+  install clean help setup test-sched module hosts variants library \
+  install-library test-embed FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -92,8 +94,14 @@ else
   PERI_CFLAGS += -fno-plt
 endif
 
-SCHED_SOURCES := $(wildcard csrc/*.c csrc/sched/*.c)
+SCHED_SOURCES := $(wildcard csrc/*.c csrc/sched/*.c csrc/embed/*.c)
 SOURCES := $(SCHED_SOURCES) $(wildcard csrc/io/*.c)
+
+# What a host links with: all of it, with the Lua modules compiled in. The
+# numbers are those of csrc/perilune.h; the first is that of the interface.
+VERSION := 0.1.0
+ABI := 0
+LUA_MODULES := $(wildcard lua/perilune/*.lua)
 
 ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
   -fno-omit-frame-pointer
@@ -140,6 +148,44 @@ $(BUILD)/obj/nouv/poison/uv.h:
 	@mkdir -p $(@D)
 	@echo '#error "this build has no libuv"' > $@
 
+# $(call embedded,VARIANT) are the objects of a host's library: those of the
+# module, with its Lua modules in place of nothing.
+embedded = $(filter-out %/embed/none.o,$($(1)_objects)) \
+  $(BUILD)/obj/$(1)/chunks.o
+
+$(BUILD)/chunks.c: csrc/embed/chunks.lua $(LUA_MODULES) | setup
+	@mkdir -p $(@D)
+	$(Q)$(LUA) csrc/embed/chunks.lua $(LUA_MODULES) > $@
+
+$(BUILD)/obj/%/chunks.o: $(BUILD)/chunks.c $(BUILD)/obj/%/flags
+	$(if $(Q),@echo "  CC  $@")
+	$(Q)$($*_command) -c -o $@ $<
+
+# One object, so that no name but the public ones can meet those of a host.
+$(BUILD)/libperilune.a: $(call embedded,plain) | setup
+	$(if $(Q),@echo "  AR  $@")
+	$(Q)$(LD) -r -o $(BUILD)/obj/perilune.o $(call embedded,plain)
+	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/obj/perilune.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(BUILD)/obj/perilune.o
+
+$(BUILD)/libperilune.so.$(VERSION): $(call embedded,plain) \
+  csrc/embed/perilune.map | setup
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) -shared -Wl,-z,nodelete -Wl,-soname,libperilune.so.$(ABI) \
+	  -Wl,--version-script=csrc/embed/perilune.map $(CFLAGS) $(LDFLAGS) \
+	  -o $@ $(call embedded,plain) $(UV_LIBS) -lm -pthread
+	@ln -sf libperilune.so.$(VERSION) $(BUILD)/libperilune.so.$(ABI)
+	@ln -sf libperilune.so.$(VERSION) $(BUILD)/libperilune.so
+
+$(BUILD)/perilune.pc: csrc/embed/perilune.pc.in Makefile | setup
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@LUA@|$(LUA_PC)|' $< > $@
+
+library: $(BUILD)/libperilune.a $(BUILD)/libperilune.so.$(VERSION) \
+  $(BUILD)/perilune.pc ## build libperilune, for host programs in C and C++
+
 # Hosts are programs with a Lua inside, for what no script can do.
 HOST_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(LUA_CFLAGS)
 
@@ -163,6 +209,23 @@ $(BUILD)/asan/host/oom: spec/host/oom.c | setup
 $(BUILD)/asan/unpreload.so: spec/host/unpreload.c | setup
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared -fPIC -o $@ $<
+
+# The tests of the C interface, with the library's objects inside.
+EMBED_SOURCES := $(wildcard spec/embed/*.c)
+
+# $(call embed_test,VARIANT,FOLDER,CFLAGS,LIBS)
+define embed_test
+$(2)/embed/test: $(EMBED_SOURCES) spec/embed/test.h csrc/perilune.h \
+  $$(call embedded,$(1)) | setup
+	@mkdir -p $$(@D)
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)$$(CC) $$(HOST_CFLAGS) -Icsrc $(3) -o $$@ $(EMBED_SOURCES) \
+	  $$(call embedded,$(1)) $$(LUA_LIBS) $(4) -lm -pthread
+endef
+
+$(eval $(call embed_test,plain,$(BUILD),$$(CFLAGS),$$(UV_LIBS)))
+$(eval $(call embed_test,asan,$(BUILD)/asan,-O1 -g $$(ASAN_FLAGS),$$(UV_LIBS)))
+$(eval $(call embed_test,nouv,$(BUILD)/nouv,$$(CFLAGS),))
 
 module: $(BUILD)/perilune/core.so
 
@@ -216,6 +279,13 @@ valgrind: setup module $(PROCESS) ## a part of the specs under valgrind (VALGRIN
 	  --error-exitcode=99 --suppressions=spec/host/valgrind.supp \
 	  --num-callers=30 $(busted) $(or $(VALGRIND_SPEC),spec/core)
 
+test-embed: setup library $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/asan/embed/test ## the tests of the C interface (CASE=kill for a part)
+	@LIBS="$(LUA_LIBS) $(UV_LIBS) -lm" \
+	  spec/embed/headers "$(CC)" "$(CXX)" $(LUA_CFLAGS)
+	@$(BUILD)/embed/test $(CASE)
+	@$(BUILD)/nouv/embed/test $(CASE)
+	@$(asan_env) $(BUILD)/asan/embed/test $(CASE)
+
 gcstress: setup module $(BUILD)/host/oom $(PROCESS) ## scenarios and specs with the harshest collector
 	@spec/stress/run plain:gc
 	@$(call in_tree,$(BUILD)) $(call slow,20) PERILUNE_GCSTRESS=1 \
@@ -236,7 +306,7 @@ docs: ## bring the reference up to date with the comments in the source
 setup: ## install what is missing for building and testing
 	@$(if $(filter off,$(SETUP)),:,.ci/setup $(SETUP_GROUP))
 
-install: module ## install below PREFIX (and DESTDIR)
+install: module install-library ## install below PREFIX (and DESTDIR)
 	@mkdir -p "$(DESTDIR)$(INST_LIBDIR)/perilune"
 	install -m 755 $(BUILD)/perilune/core.so \
 	  "$(DESTDIR)$(INST_LIBDIR)/perilune/core.so"
@@ -246,6 +316,22 @@ install: module ## install below PREFIX (and DESTDIR)
 	  mkdir -p "$$(dirname "$$to")" && install -m 644 "$$file" "$$to" || \
 	    exit 1; \
 	done
+
+# For package managers of Lua, that want the module alone, with LIBRARY=off.
+install-library: $(if $(filter off,$(LIBRARY)),,library)
+ifneq ($(LIBRARY),off)
+	@mkdir -p "$(DESTDIR)$(PREFIX)/include" \
+	  "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+	install -m 644 csrc/perilune.h "$(DESTDIR)$(PREFIX)/include"
+	install -m 644 $(BUILD)/libperilune.a "$(DESTDIR)$(PREFIX)/lib"
+	install -m 755 $(BUILD)/libperilune.so.$(VERSION) \
+	  "$(DESTDIR)$(PREFIX)/lib"
+	ln -sf libperilune.so.$(VERSION) \
+	  "$(DESTDIR)$(PREFIX)/lib/libperilune.so.$(ABI)"
+	ln -sf libperilune.so.$(VERSION) "$(DESTDIR)$(PREFIX)/lib/libperilune.so"
+	install -m 644 $(BUILD)/perilune.pc \
+	  "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+endif
 
 clean: ## remove all that was built
 	rm -rf $(BUILD)

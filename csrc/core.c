@@ -12,6 +12,8 @@
 #include <lualib.h>
 #include <string.h>
 
+#include "core.h"
+#include "embed/embed.h"
 #include "run.h"
 #include "sched/context.h"
 #include "sched/block.h"
@@ -43,19 +45,10 @@
 #define LOOP "perilune.loop"
 #define CORE "perilune.core"
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-int luaopen_perilune_core(lua_State *L);
-
 /* {== The end of a loop ================================================ */
 
-/* What libraries registered to be done when the state ends. Errors have
-** nobody left to hear them. */
-static void call_exit(lua_State *L, peri_loop *l) {
+/* Errors have nobody left to hear them. */
+void peri_loop_exit(lua_State *L, peri_loop *l) {
   peri_stash_push(l, L, PERI_STASH_EXIT);
   if (lua_isnil(L, -1))
     lua_pop(L, 1);
@@ -63,28 +56,33 @@ static void call_exit(lua_State *L, peri_loop *l) {
     lua_pop(L, 1);
 }
 
-/* __gc: tasks end, in one pass in which waits raise; then the outside. */
-static int loop_gc(lua_State *L) {
-  peri_loop *l = luaL_checkudata(L, 1, LOOP);
-  if (l->dead || !l->alloc) return 0;
-  l->closing = l->finalizer = 1;
-  if (l->running) l->frame = peri_frame_root(l); /* a task has left its own */
-  l->in = L;
-  l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
-  if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
-  if (l->root && !peri_loop_forked(l)) { /* tasks are the parent's */
-    peri_task_close_all(l, L);
-    call_exit(L, l);
-    peri_task_close_all(l, L);
-  }
+void peri_loop_end(peri_loop *l, int reap) {
+  peri_embed_end(l);
   peri_block_free_all(l);
-  if (l->poller) l->poller->close(l);
+  if (l->poller) l->poller->close(l, reap);
   peri_nopoll_open(l); /* finalizers of what is older than the loop come */
   l->dead = 1;
   peri_heap_free(l, &l->timers);
   peri_realloc(l, l->next_slot, l->slot_room * sizeof *l->next_slot, 0);
   l->next_slot = NULL;
   l->slot_room = 0;
+}
+
+/* __gc: tasks end, in one pass in which waits raise; then the outside. */
+static int loop_gc(lua_State *L) {
+  peri_loop *l = luaL_checkudata(L, 1, LOOP);
+  if ((l->dead && !l->host) || !l->alloc) return 0;
+  l->closing = l->finalizer = 1;
+  if (l->running) l->frame = peri_frame_root(l); /* a task has left its own */
+  l->in = L;
+  l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
+  if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
+  if (l->root && !l->dead && !peri_loop_forked(l)) { /* tasks are the parent's */
+    peri_task_close_all(l, L);
+    peri_loop_exit(L, l);
+    peri_task_close_all(l, L);
+  }
+  peri_loop_end(l, 0);
   return 0;
 }
 
@@ -196,7 +194,7 @@ static void open_all(lua_State *L, peri_loop *l) {
 }
 
 /* Opened again, as test runners do, it is the same: there is one loop. */
-EXPORT int luaopen_perilune_core(lua_State *L) {
+int luaopen_perilune_core(lua_State *L) {
   luaL_checkversion(L);
   if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return 1;
   peri_loop *l = new_loop(L);

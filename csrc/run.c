@@ -50,13 +50,18 @@ static void report(peri_loop *l, peri_runnable *r, lua_State *L) {
   peri_task_release(l, t);
 }
 
-static int ended(peri_loop *l, peri_owner *o, peri_task *t) {
-  run *r = PERI_OF(o, run, owner);
-  if (!o->live) peri_waitlist_wake_all(l, &r->waiters);
+int peri_run_untaken(peri_loop *l, peri_task *t, void *of) {
   if (t->out.state != PERI_FAILED || (t->out.flags & PERI_TAKEN)) return 0;
+  t->on = of;
   t->run.run = report;
   peri_loop_ready(l, &t->run);
   return 1;
+}
+
+static int ended(peri_loop *l, peri_owner *o, peri_task *t) {
+  run *r = PERI_OF(o, run, owner);
+  if (!o->live) peri_waitlist_wake_all(l, &r->waiters);
+  return peri_run_untaken(l, t, NULL);
 }
 
 static run *run_new(lua_State *L, peri_loop *l) {
@@ -339,7 +344,7 @@ static int loop_stats(lua_State *L) {
   set_count(L, "handles", 0);
   set_count(L, "requests", 0);
 #ifndef PERILUNE_NO_UV
-  if (!l->dead) peri_io_stats(L, l);
+  if (l->io) peri_io_stats(L, l);
 #endif
   return 1;
 }
@@ -368,6 +373,8 @@ static int loop_step(lua_State *L) {
   luaL_argcheck(L, budget >= 0, 2, "budget must not be negative");
   if (l->running || l->callback || l->main)
     return peri_error_raise(L, "EPERM", "the loop runs already");
+  if (l->host)
+    return peri_error_raise(L, "EPERM", "the host steps this loop");
   if (l->closing)
     return peri_error_raise(L, "EPERM", "the Lua state is being closed");
   peri_trace_check_fork(L, l);

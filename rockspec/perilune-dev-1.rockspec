@@ -39,6 +39,7 @@ build = {
   -- luarocks has looked for everything itself, so nothing is to be set up.
   variables = {
     SETUP = "off",
+    LIBRARY = "off",
   },
   build_variables = {
     CC = "$(CC)",

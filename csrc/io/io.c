@@ -14,6 +14,7 @@
 #include "foreign.h"
 #include "handle.h"
 #include "pipe.h"
+#include "resolver.h"
 #include "sched/callback.h"
 #include "server.h"
 #include "signal.h"
@@ -57,6 +58,12 @@ static int stop_servers(lua_State *L) {
   uint64_t mark = (uint64_t)luaL_checkinteger(L, 1);
   peri_handle_shut_listening(PERI_LOOP(L), mark);
   return 0;
+}
+
+void peri_io_shut(peri_loop *l) {
+  if (!l->io) return;
+  peri_handle_shut_since(l, 0);
+  peri_resolver_close(l);
 }
 
 static void set_count(lua_State *L, const char *name, lua_Integer n) {

@@ -14,6 +14,10 @@
 ** that has its poller. */
 void peri_io_open(lua_State *L, peri_loop *l);
 
+/* Closes all handles as their users would, for a loop that ends while its
+** Lua state lives on. */
+void peri_io_shut(peri_loop *l);
+
 /* Sets the counts `handles` and `requests` in the table on top. */
 void peri_io_stats(lua_State *L, peri_loop *l);
 

@@ -26,12 +26,14 @@
 
 #include <assert.h>
 #include <lauxlib.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #ifdef _WIN32
 #include <process.h>
 #define getpid _getpid
 #else
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -52,9 +54,11 @@ typedef struct outside {
   uv_pid_t pid;        /* of that process */
   uv_walk_cb sweep;
   peri_link attending; /* peri_attention */
+  atomic_int rung;     /* the bell has not been heard since */
   unsigned driven;    /* drives that have begun and not ended */
   unsigned muted : 1; /* SIGPIPE is ignored because of them */
   unsigned own : 1;   /* (in a forked child) uv has a backend of its own */
+  unsigned closed : 1; /* uv has let go of the loop */
 } outside;
 
 static outside *outside_of(peri_loop *l) {
@@ -176,6 +180,19 @@ static void block(outside *p, int64_t timeout) {
   uv_unref((uv_handle_t *)&p->timer);
 }
 
+/* uv does not poll if nothing keeps it alive: the bell does, as long as it
+** was not heard, for the descriptor stays readable until then. */
+static void glance(outside *p) {
+  if (!atomic_load_explicit(&p->rung, memory_order_relaxed) ||
+      !atomic_exchange(&p->rung, 0)) {
+    uv_run(&p->uv, UV_RUN_NOWAIT);
+    return;
+  }
+  uv_ref((uv_handle_t *)&p->bell);
+  uv_run(&p->uv, UV_RUN_NOWAIT);
+  uv_unref((uv_handle_t *)&p->bell);
+}
+
 /* In a forked child nothing is asked: what the kernel holds for us belongs
 ** to the parent as well. */
 static void poll(peri_loop *l, int64_t timeout) {
@@ -189,7 +206,7 @@ static void poll(peri_loop *l, int64_t timeout) {
   if (timeout)
     block(p, timeout);
   else
-    uv_run(&p->uv, UV_RUN_NOWAIT);
+    glance(p);
 }
 
 static int alive(peri_loop *l) {
@@ -198,6 +215,22 @@ static int alive(peri_loop *l) {
 
 static int backend_fd(peri_loop *l) {
   return uv_backend_fd(&outside_of(l)->uv);
+}
+
+/* The guard may be active since the last poll; uv would call that due. */
+static int due(peri_loop *l) {
+  outside *p = outside_of(l);
+  uv_idle_stop(&p->guard);
+  if (atomic_load(&p->rung)) return 1;
+  return uv_loop_alive(&p->uv) && !uv_backend_timeout(&p->uv);
+}
+
+/* What is sent last is heard: were it noted first, it could be taken for heard
+** before it is sent. */
+static void ring(peri_loop *l) {
+  outside *p = outside_of(l);
+  uv_async_send(&p->bell);
+  atomic_store(&p->rung, 1);
 }
 
 /* }===================================================================== */
@@ -282,14 +315,56 @@ static int close_handles(outside *p) {
   return status;
 }
 
-static void close_outside(peri_loop *l) {
+#ifdef _WIN32
+
+static void reap(outside *p) {
+  (void)p;
+}
+
+#else
+
+static void *wait_for_jobs(void *arg) {
+  outside *p = arg;
+  while (uv_loop_close(&p->uv)) uv_run(&p->uv, UV_RUN_ONCE);
+  free(p);
+  return NULL;
+}
+
+/* A thread waits for the jobs, and frees the loop then. If there can be none,
+** the loop is left to them as it is. */
+static void reap(outside *p) {
+  pthread_t thread;
+  if (!pthread_create(&thread, NULL, wait_for_jobs, p)) pthread_detach(thread);
+}
+
+#endif
+
+/* Frees a loop whose handles are closed, or are not because of a job. */
+static void dispose(peri_loop *l, int status, int to_reaper) {
+  outside *p = outside_of(l);
+  free_mark(l, p);
+  if (!status)
+    free(p);
+  else if (to_reaper && status == UV_EBUSY)
+    reap(p);
+  l->outside = NULL;
+}
+
+/* A forked child first gets a backend of its own, so that closing does not
+** take the parent's descriptors out of the one they share. */
+static void close_outside(peri_loop *l, int to_reaper) {
   outside *p = outside_of(l);
   int status = peri_poller_own(l);
   if (p->driven) unmute(p);
-  if (!status) status = close_handles(p);
-  free_mark(l, p);
-  if (!status) free(p);
-  l->outside = NULL;
+  if (!status && !p->closed) status = close_handles(p);
+  dispose(l, status, to_reaper);
+}
+
+/* May be called again until all is closed, and `close` then. */
+static int closing(peri_loop *l) {
+  outside *p = outside_of(l);
+  if (!p->closed) p->closed = close_handles(p) == 0;
+  return !p->closed;
 }
 
 static const peri_poller uv_poller = {
@@ -300,6 +375,9 @@ static const peri_poller uv_poller = {
   .forked = forked,
   .drive = drive,
   .fd = backend_fd,
+  .due = due,
+  .ring = ring,
+  .closing = closing,
   .close = close_outside};
 
 /* Our handles, which keep nothing alive. Only the bell can fail, and that
@@ -335,6 +413,7 @@ void peri_poller_open(lua_State *L, peri_loop *l) {
   }
   p->uv.data = l;
   p->due = UNARMED;
+  atomic_init(&p->rung, 1); /* so that the first poll arms the descriptor */
   p->pid = getpid();
   set_mark(l, p);
   p->sweep = sweep_plain;
@@ -346,7 +425,8 @@ void peri_poller_open(lua_State *L, peri_loop *l) {
 /* }===================================================================== */
 
 uv_loop_t *peri_poller_uv(peri_loop *l) {
-  return &outside_of(l)->uv;
+  outside *p = outside_of(l);
+  return p ? &p->uv : NULL;
 }
 
 peri_loop *peri_poller_loop(const uv_loop_t *uv) {
@@ -363,5 +443,5 @@ void peri_poller_attend(peri_loop *l, peri_attention *a) {
 }
 
 void peri_poller_ring(peri_loop *l) {
-  uv_async_send(&outside_of(l)->bell);
+  ring(l);
 }

@@ -16,7 +16,9 @@
 ** refuses one. */
 void peri_poller_open(lua_State *L, peri_loop *l);
 
-/* The uv loop of a loop that was given one, and the loop of a uv loop. */
+/* The uv loop of a loop that was given one (NULL once that has ended, and
+** with it all memory for what is to be made on it), and the loop of a uv
+** loop. */
 uv_loop_t *peri_poller_uv(peri_loop *l);
 peri_loop *peri_poller_loop(const uv_loop_t *uv);
 

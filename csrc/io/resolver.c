@@ -199,6 +199,16 @@ static int box_gc(lua_State *L) {
   return 0;
 }
 
+void peri_resolver_close(peri_loop *l) {
+  peri_io *io = peri_io_of(l);
+  if (!io->resolver) return;
+  peri_push_anchored(l, l->stash, &io->resolver);
+  peri_io **box = lua_touserdata(l->stash, -1);
+  lua_pop(l->stash, 1);
+  close_resolver(io);
+  *box = NULL;
+}
+
 static peri_resolver *new_resolver(peri_loop *l) {
   peri_resolver *r = calloc(1, sizeof *r);
   if (!r) return NULL;

@@ -47,6 +47,9 @@ int peri_resolver_submit(peri_resolver *r, peri_job *j);
 /* Nobody wants the result of a job that is not done yet. */
 void peri_resolver_drop(peri_job *j);
 
+/* Lets go of it, for a loop that ends while its Lua state lives on. */
+void peri_resolver_close(peri_loop *l);
+
 /* Makes what closes it at the end of the Lua state. Called once. */
 void peri_resolver_open(lua_State *L);
 

@@ -164,12 +164,15 @@ static int show(lua_State *L) {
 
 /* The hook itself went wrong, or there is no memory to call it: there is
 ** nobody left to tell. */
-static void lost(lua_State *L) {
+static void lost(lua_State *L, peri_loop *l) {
   lua_pushcfunction(L, show);
   lua_insert(L, -2);
   const char *why = lua_pcall(L, 1, 1, 0) ? NULL : lua_tostring(L, -1);
-  lua_writestringerror("perilune: the error hook failed: %s\n",
-                       why ? why : "(no message)");
+  if (!why) why = "(no message)";
+  if (l->lost)
+    l->lost(l, why);
+  else
+    lua_writestringerror("perilune: the error hook failed: %s\n", why);
   lua_pop(L, 1);
 }
 
@@ -180,7 +183,7 @@ static void tell(peri_loop *l, lua_State *L, const char *kind,
   lua_insert(L, -4);
   lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
   lua_pushlightuserdata(L, (void *)(uintptr_t)f);
-  if (peri_callback_call(l, L, NULL, 5, 0)) lost(L);
+  if (peri_callback_call(l, L, NULL, 5, 0)) lost(L, l);
 }
 
 static void report_in(peri_loop *l, lua_State *L, const char *kind,

@@ -80,7 +80,20 @@ int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t) {
   close_as(L, l, t);
   lua_settop(t->co, 0);
   lua_xmove(L, t->co, 1);
-  peri_task_finish(l, t, 0);
+  peri_task_finish(l, t, PERI_DIED);
+  return 1;
+}
+
+/* True if it runs, or its handlers are being called. One that yielded by
+** itself is in the ready list. */
+static int is_running(const peri_task *t) {
+  return t->out.phase == PERI_RUNNING && peri_link_alone(&t->run.link);
+}
+
+int peri_task_end(lua_State *L, peri_loop *l, peri_task *t, int close) {
+  if (is_running(t) || !off_the_loop(l, t)) return 0;
+  if (close) close_as(L, l, t);
+  peri_task_finish(l, t, PERI_DROPPED);
   return 1;
 }
 

@@ -178,6 +178,13 @@ static int settle(lua_State *L, peri_loop *l, peri_outcome *o, int state) {
   return 1;
 }
 
+int peri_future_settle(lua_State *L, peri_loop *l, int state) {
+  settle(L, l, lua_touserdata(L, 1), state);
+  int fresh = lua_toboolean(L, -1);
+  lua_settop(L, 1);
+  return fresh;
+}
+
 static peri_outcome *check_future(lua_State *L, peri_loop *l) {
   peri_outcome *o = peri_outcome_test(L, l, 1);
   if (!o || o->kind != PERI_FUTURE) luaL_typeerror(L, 1, "future");
@@ -346,6 +353,14 @@ static int future(lua_State *L) {
   lua_setmetatable(L, -2);
   peri_trace_made(L, PERI_LOOP(L));
   return 1;
+}
+
+peri_outcome *peri_future_new(lua_State *L, peri_loop *l, size_t size) {
+  peri_outcome *o = lua_newuserdatauv(L, size, 2);
+  peri_outcome_init(o, PERI_FUTURE);
+  peri_stash_push(l, L, PERI_STASH_FUTURE);
+  lua_setmetatable(L, -2);
+  return o;
 }
 
 /* aio.is_awaitable(x) -> true if x can be awaited. Never waits. */

@@ -32,7 +32,6 @@ void peri_loop_init(peri_loop *l, lua_State *L) {
   peri_link_init(&l->rested);
   peri_link_init(&l->hooked);
   l->alloc = lua_getallocf(L, &l->alloc_ud);
-  l->stop_at = UINT64_MAX;
   l->home = "home";
 }
 
@@ -64,7 +63,7 @@ int64_t peri_loop_wait(const peri_loop *l) {
   return when <= l->now ? 0 : (int64_t)(when - l->now);
 }
 
-static void ask_outside(peri_loop *l, int64_t timeout) {
+void peri_loop_poll(peri_loop *l, int64_t timeout) {
   if (l->probe) timeout = l->probe->ask(l, timeout);
   l->polling = 1;
   l->poller->poll(l, timeout);
@@ -97,17 +96,17 @@ static int poll(peri_loop *l, int64_t limit) {
   if (!l->manual) l->now = l->poller->now();
   if (!peri_link_alone(&l->ready)) {
     if (++l->unpolled >= SHARE_TURNS || l->now - l->polled >= SHARE_TIME)
-      ask_outside(l, 0);
+      peri_loop_poll(l, 0);
     return 0;
   }
   leave(l, &l->rested); /* of one that was ended by force */
   if (limit < 0 && stuck(l)) return PERI_STUCK;
-  ask_outside(l, block_for(l, limit));
+  peri_loop_poll(l, block_for(l, limit));
   if (l->manual) jump(l);
   return 0;
 }
 
-static void fire_timers(peri_loop *l) {
+void peri_loop_fire(peri_loop *l) {
   while (l->timers.count && l->timers.at[0].when <= l->now) {
     peri_timer *t = l->timers.at[0].timer;
     peri_heap_remove(&l->timers, t);
@@ -121,11 +120,6 @@ static void put_back(peri_loop *l) {
   peri_list_splice(&l->ready, &l->batch);
 }
 
-static void look_at_clock(peri_loop *l, lua_State *L) {
-  if (l->watch) l->watch(l, L);
-  if (l->poller->now() >= l->stop_at) put_back(l);
-}
-
 static void run_batch(peri_loop *l, lua_State *L) {
   while (!peri_link_alone(&l->batch)) {
     peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
@@ -133,7 +127,26 @@ static void run_batch(peri_loop *l, lua_State *L) {
     r->run(l, r, L);
     end_activation(l);
     if (peri_loop_forked(l)) put_back(l); /* the parent runs the others */
-    if (l->stop_at != UINT64_MAX) look_at_clock(l, L);
+    if (l->watch) l->watch(l, L);
+  }
+}
+
+static int spent(const peri_loop *l, const peri_budget *b) {
+  if (b->resumed >= b->resumes || peri_loop_forked(l)) return 1;
+  return b->stop_at != UINT64_MAX && l->poller->now() >= b->stop_at;
+}
+
+/* The same in a hosted step, which has a budget. */
+static void run_some(peri_loop *l, lua_State *L, peri_budget *b) {
+  while (!peri_link_alone(&l->batch)) {
+    peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
+    peri_link_out(&r->link);
+    r->run(l, r, L);
+    end_activation(l);
+    if (l->after) l->after(l);
+    if (l->watch) l->watch(l, L);
+    b->resumed++;
+    if (spent(l, b)) put_back(l);
   }
 }
 
@@ -159,7 +172,7 @@ static void shuffle(peri_loop *l) {
   }
 }
 
-void peri_loop_flush(peri_loop *l, lua_State *L) {
+static void begin_round(peri_loop *l, lua_State *L) {
   assert(!l->running);
   l->running = 1;
   l->turns++;
@@ -168,36 +181,41 @@ void peri_loop_flush(peri_loop *l, lua_State *L) {
   if (l->shuffle) shuffle(l);
   if (l->probe) l->probe->turn(l);
   if (l->watch) l->watch(l, L);
-  run_batch(l, L);
+}
+
+static void end_round(peri_loop *l) {
   leave(l, &l->rested);
   peri_list_splice(&l->rested, &l->resting);
   l->running = 0;
 }
 
-/* With a watch, the clock is looked at after each step all the same. */
-static void never_stop(peri_loop *l) {
-  l->stop_at = l->watch ? UINT64_MAX - 1 : UINT64_MAX;
-}
-
 void peri_loop_watch(peri_loop *l, peri_watch_fn fn) {
   l->watch = fn;
-  if (l->stop_at >= UINT64_MAX - 1) never_stop(l);
+}
+
+void peri_loop_flush(peri_loop *l, lua_State *L) {
+  begin_round(l, L);
+  run_batch(l, L);
+  end_round(l);
+}
+
+int peri_loop_round(peri_loop *l, lua_State *L, peri_budget *b) {
+  begin_round(l, L);
+  run_some(l, L, b);
+  end_round(l);
+  return ++b->round < b->rounds && !spent(l, b);
 }
 
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at) {
-  l->stop_at = stop_at;
-  ask_outside(l, 0);
-  fire_timers(l);
-  for (int i = 0; i < STEP_ROUNDS && peri_loop_busy(l); i++) {
-    peri_loop_flush(l, L);
-    if (l->poller->now() >= stop_at) break;
-  }
-  never_stop(l);
+  peri_budget b = {stop_at, UINT32_MAX, STEP_ROUNDS, 0, 0};
+  peri_loop_poll(l, 0);
+  peri_loop_fire(l);
+  while (peri_loop_busy(l) && peri_loop_round(l, L, &b)) continue;
 }
 
 int peri_loop_turn(peri_loop *l, lua_State *L, int64_t limit) {
   if (poll(l, limit)) return PERI_STUCK;
-  fire_timers(l);
+  peri_loop_fire(l);
   peri_loop_flush(l, L);
   return 0;
 }

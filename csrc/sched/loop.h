@@ -82,8 +82,17 @@ struct peri_poller {
   void (*drive)(peri_loop *l, int begins);
   /* A descriptor that becomes readable with the next event, or -1. */
   int (*fd)(peri_loop *l);
-  /* Closes what is left and frees the poller; called once, at the end. */
-  void (*close)(peri_loop *l);
+  /* True if polling without blocking would have something to do already. */
+  int (*due)(peri_loop *l);
+  /* Ends a poll, or makes the descriptor readable; from any thread. */
+  void (*ring)(peri_loop *l);
+  /* Closes what is left without waiting: true if something is not closed yet,
+  ** as a job runs in another thread. */
+  int (*closing)(peri_loop *l);
+  /* Closes what is left and frees the poller; called once, at the end. What
+  ** still runs in other threads is left alone, or with `reap` to a thread
+  ** that frees it later. */
+  void (*close)(peri_loop *l, int reap);
 };
 
 /* What a test is told of by the scheduler, see probe.c. No function may
@@ -96,6 +105,12 @@ struct peri_probe {
   /* `l->current` is about to wait; only while `l->probed`. */
   void (*enter)(peri_loop *l);
 };
+/* What a hosted step may do at most, and has done. */
+typedef struct peri_budget {
+  uint64_t stop_at; /* on the poller's clock; UINT64_MAX: no limit */
+  uint32_t resumes, rounds;
+  uint32_t resumed, round; /* so far */
+} peri_budget;
 
 /* What follows the work, captured as it is by everything that is registered.
 ** Both pointers are references; see context.h and logical.h. */
@@ -136,6 +151,7 @@ enum {
   PERI_STASH_CORO,      /* coroutine -> what we know of it, weak keys */
   PERI_STASH_GENERATOR, /* C function: what a generator runs */
   PERI_STASH_CLOSE,     /* coroutine.close */
+  PERI_STASH_HOST,      /* C function: what a host does in protected mode */
   PERI_STASH_TASK,      /* metatables */
   PERI_STASH_FUTURE,
   PERI_STASH_CALLBACK,
@@ -164,14 +180,17 @@ struct peri_loop {
   uint64_t polled;      /* when the outside was last asked */
   uint32_t unpolled;    /* turns since then */
   uint32_t holds;       /* remote ends and hosts that keep us alive */
-  uint64_t stop_at;     /* a hosted step ends by then; else UINT64_MAX, or
-                           one less with a `watch` */
   peri_watch_fn watch;  /* see peri_loop_watch; or NULL */
   const peri_poller *poller;
   void *outside;        /* the poller's own */
   const volatile char *home; /* points to 0 in a forked child, where the
                                 poller can have the system see to that */
   void *io;             /* of the handles, see io/handle.h */
+  void *host;           /* of the C interface, see embed/embed.h */
+  void (*lost)(peri_loop *l, const char *why); /* told, if not NULL, when the
+                                                  error hook itself failed */
+  void (*after)(peri_loop *l); /* called in a hosted step as soon as the
+                                  current activation ends, or NULL */
   /* What the layers below tasks ask of task.c: `wake` readies a waiter that
   ** was taken from a waitlist, `interrupt` aborts the wait of the task whose
   ** innermost scope this is, `ended` calls the hooks of a logical context. */
@@ -276,9 +295,19 @@ static inline void peri_loop_leave(peri_loop *l, peri_leaving *v) {
 */
 int peri_loop_turn(peri_loop *l, lua_State *L, int64_t limit);
 
-/* For a program with its own main loop: polls once without blocking and runs
-** what is ready, in several rounds, until about `stop_at` on the poller's
-** clock. Never raises. */
+/*
+** What a hosted step is made of; none of these raises. The first asks the
+** outside without blocking, or for `timeout` nanoseconds; the second fires
+** the timers that are due. The third runs what is ready now, as one round,
+** as far as the budget goes, and says whether another one may follow.
+*/
+void peri_loop_poll(peri_loop *l, int64_t timeout);
+void peri_loop_fire(peri_loop *l);
+int peri_loop_round(peri_loop *l, lua_State *L, peri_budget *b);
+
+/* For a program in Lua with its own main loop: polls once without blocking
+** and runs what is ready, in several rounds, until about `stop_at` on the
+** poller's clock. Never raises. */
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at);
 
 /* Runs what is ready now, without asking the outside or the clock. */

@@ -40,6 +40,11 @@ static void nothing(peri_loop *l) {
   (void)l;
 }
 
+static void close_nothing(peri_loop *l, int reap) {
+  (void)l;
+  (void)reap;
+}
+
 static void drive(peri_loop *l, int begins) {
   (void)l;
   (void)begins;
@@ -48,6 +53,7 @@ static void drive(peri_loop *l, int begins) {
 void peri_nopoll_open(peri_loop *l) {
   static const peri_poller poller = {
     .now = now, .poll = poll, .alive = none, .wakeup = nothing,
-    .forked = none, .drive = drive, .fd = no_fd, .close = nothing};
+    .forked = none, .drive = drive, .fd = no_fd, .due = none,
+    .ring = nothing, .closing = none, .close = close_nothing};
   l->poller = &poller;
 }

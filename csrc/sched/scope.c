@@ -85,6 +85,17 @@ peri_scope *peri_scope_next(const peri_scope *top, peri_scope *s, int in) {
   return NULL;
 }
 
+peri_scope *peri_scope_leaf(peri_scope *top) {
+  while (top->child) top = scope_of(top->child);
+  return top;
+}
+
+peri_scope *peri_scope_up(const peri_scope *top, const peri_scope *s) {
+  if (s == top) return NULL;
+  if (s->link.next == s->parent->child) return s->parent;
+  return peri_scope_leaf(scope_of(s->link.next));
+}
+
 /* Aborting a wait only readies tasks; the tree stays as it is. */
 void peri_scope_cancel(peri_loop *l, peri_scope *top, int cause) {
   if (top->cause) return;

@@ -92,6 +92,11 @@ void peri_scope_reason(lua_State *L, peri_loop *l, peri_scope *s, int idx);
 /* Pushes the Cancelled object to be raised inside `s`. */
 void peri_scope_push_cancelled(lua_State *L, peri_loop *l, peri_scope *s);
 
+/* The same, children first: begins with the leaf of `top`, and ends, with
+** NULL, after `top`. */
+peri_scope *peri_scope_leaf(peri_scope *top);
+peri_scope *peri_scope_up(const peri_scope *top, const peri_scope *s);
+
 /* Walks the tree below `top`, parents first: the scope after `s`, or NULL.
 ** With `in` zero it does not enter `s`. */
 peri_scope *peri_scope_next(const peri_scope *top, peri_scope *s, int in);

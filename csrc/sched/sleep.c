@@ -5,6 +5,7 @@
 */
 #include <math.h>
 
+#include "error.h"
 #include "task.h"
 
 void peri_check_callable(lua_State *L, int idx) {
@@ -14,11 +15,26 @@ void peri_check_callable(lua_State *L, int idx) {
   lua_pop(L, 1);
 }
 
+/* What a host's scope owns keeps to that, also in the background. */
+peri_owner *peri_task_background(const peri_loop *l) {
+  if (!l->host) return l->background;
+  for (const peri_scope *s = l->current->inner; s; s = s->parent) {
+    if (s->kind != PERI_SCOPE_OWNER) continue;
+    peri_owner *o = PERI_OF((peri_scope *)(uintptr_t)s, peri_owner, scope);
+    if (o->keeps) return o;
+  }
+  return l->background;
+}
+
 /* aio.spawn(fn, ...) -> task. Does not wait. */
 static int spawn(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, 1);
-  peri_task_new(L, l, l->background, lua_gettop(L) - 1, 1);
+  peri_owner *o = peri_task_background(l);
+  if (o->closed)
+    return peri_error_raise(L, "ECLOSED",
+                            "the scope of this task was ended by the host");
+  peri_task_new(L, l, o, lua_gettop(L) - 1, 1);
   return 1;
 }
 

@@ -45,6 +45,7 @@ void peri_owner_init(peri_owner *o, peri_scope *parent,
   peri_scope_init(&o->scope, parent, PERI_SCOPE_OWNER);
   o->live = 0;
   o->closed = 0;
+  o->keeps = 0;
   o->ended = ended;
 }
 
@@ -179,19 +180,35 @@ static void disown_blocks(peri_loop *l, peri_task *t,
   }
 }
 
+/* One that was ended by force has no values; the coroutine goes. */
+static void store_nothing(peri_loop *l, peri_task *t) {
+  lua_State *S = l->stash;
+  peri_task_push(S, l, t);
+  lua_pushnil(S);
+  lua_setiuservalue(S, -2, 1);
+  lua_pop(S, 1);
+  t->out.flags &= (uint8_t)~(PERI_MANY | PERI_ONE);
+}
+
+/* What a task leaves that has not returned; returns how it ended. */
+static int clear(peri_loop *l, peri_task *t, int how) {
+  if (how == PERI_DIED)
+    store_death(l, t);
+  else
+    store_nothing(l, t);
+  disown_blocks(l, t, &t->scope);
+  return how == PERI_DIED ? PERI_FAILED : PERI_ENDED;
+}
+
 /* The coroutine is anchored by nothing until it is in the slot: nothing
 ** here may allocate. A task that its owner keeps loses it. */
-void peri_task_finish(peri_loop *l, peri_task *t, int returned) {
+void peri_task_finish(peri_loop *l, peri_task *t, int how) {
   peri_owner *o = peri_task_owner(t);
-  lua_State *idle = returned ? t->co : NULL;
+  lua_State *idle = how == PERI_RETURNED ? t->co : NULL;
   int state = t->out.phase; /* the body left its verdict there */
   t->out.phase = PERI_RUNNING;
   peri_hook_left(l, NULL);
-  if (!returned) {
-    store_death(l, t);
-    state = PERI_FAILED;
-    disown_blocks(l, t, &t->scope);
-  }
+  if (how != PERI_RETURNED) state = clear(l, t, how);
   t->co = NULL;
   t->since = 0;
   peri_heap_remove(&l->timers, &t->timer);
@@ -374,7 +391,7 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
   if (status == LUA_YIELD)
     yielded(l, t, nres);
   else
-    peri_task_finish(l, t, status == LUA_OK);
+    peri_task_finish(l, t, status == LUA_OK ? PERI_RETURNED : PERI_DIED);
 }
 
 /* }===================================================================== */

@@ -43,6 +43,12 @@ typedef struct peri_wait {
   void (*drop)(peri_loop *l, peri_task *t);
 } peri_wait;
 
+enum { /* how a task comes to its end */
+  PERI_DIED,     /* its coroutine died; the error is on top of that */
+  PERI_RETURNED,
+  PERI_DROPPED   /* ended by force: to others it was cancelled */
+};
+
 enum { /* phase of a task's wait */
   PERI_RUNNING,   /* it runs, or has ended */
   PERI_NEW,       /* it has not started */
@@ -76,6 +82,7 @@ struct peri_owner {
   peri_scope scope; /* the tasks' outermost scopes are its children */
   uint32_t live;    /* tasks that have not ended */
   uint8_t closed;   /* takes no more tasks */
+  uint8_t keeps;    /* background tasks that its tasks spawn are its own */
   /* A task has ended: called in the turn, after its waiters were woken.
   ** Returns 1 if it keeps the task, to let it go with peri_task_release. */
   int (*ended)(peri_loop *l, peri_owner *o, peri_task *t);
@@ -109,8 +116,17 @@ int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t);
 /* Gives up what a task that has ended holds of its context. */
 void peri_task_forget(peri_loop *l, peri_task *t);
 
+/* Ends a task for good, from anywhere, unless it runs: with `close` its
+** handlers are called, and cannot wait; else no Lua is run. Returns 0 if it
+** runs, or waits for others that must end first. Never raises; L needs room
+** for a few values. */
+int peri_task_end(lua_State *L, peri_loop *l, peri_task *t, int close);
+
 /* Lets go of a task that has ended and that its owner kept. */
 void peri_task_release(peri_loop *l, peri_task *t);
+
+/* The owner of what the running task spawns in the background. */
+peri_owner *peri_task_background(const peri_loop *l);
 
 /* The owner of a task that has not ended. */
 static inline peri_owner *peri_task_owner(const peri_task *t) {
@@ -181,8 +197,8 @@ int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);
 ** Returns 0 if it was not parked, or goes on to wait. */
 int peri_task_leave(peri_loop *l, peri_task *t, int why);
 
-/* Ends a task whose coroutine has returned or died. */
-void peri_task_finish(peri_loop *l, peri_task *t, int returned);
+/* Ends a task: PERI_DIED, PERI_RETURNED or PERI_DROPPED. */
+void peri_task_finish(peri_loop *l, peri_task *t, int how);
 
 /* Ends an operation that completed at once with the `n` values on top:
 ** `return peri_task_done(...)`. Goes to the tail of the ready list when too

@@ -7,7 +7,8 @@ local core = require "perilune.core"
 local check = {}
 
 -- Positions in errors are those of the first function outside this folder.
-core.library((debug.getinfo(1, "S").source:gsub("[^/]*$", "")))
+local _, file = ...
+core.library("@" .. tostring(file):gsub("[^/]*$", ""))
 
 --- Raises "bad argument" at the caller of the function that checks.
 -- @param arg number of the argument

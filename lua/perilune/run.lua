@@ -57,7 +57,11 @@ local function remember(err, info)
   end
 end
 
+-- A host in C hears of all of them itself, and nothing is written.
 local function default_hook(err, info)
+  if core.on_failure then
+    return core.on_failure(err, info)
+  end
   write(err, info)
   remember(err, info)
 end

@@ -1,0 +1,29 @@
+/*
+** core.h - the loop of a Lua state, made and ended.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_CORE_H
+#define PERI_CORE_H
+
+#include <lua.h>
+
+#include "sched/loop.h"
+
+#if defined(_WIN32)
+#define PERI_EXPORT __declspec(dllexport)
+#else
+#define PERI_EXPORT __attribute__((visibility("default")))
+#endif
+
+/* The module `perilune.core`: pushes its table, making the loop at first. */
+PERI_EXPORT int luaopen_perilune_core(lua_State *L);
+
+/* Calls what libraries registered to be done when the state ends. */
+void peri_loop_exit(lua_State *L, peri_loop *l);
+
+/* The last part of a loop's end, when its tasks have ended: closes what is
+** outside. `reap` as for the poller's `close`. */
+void peri_loop_end(peri_loop *l, int reap);
+
+#endif

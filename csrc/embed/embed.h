@@ -1,0 +1,127 @@
+/*
+** embed.h - the C interface for hosts, inside.
+**
+** A perilune_loop is a block from malloc that outlives both the Lua state and
+** the loop in it, as handles in the host's hands point to it: it is freed with
+** the last of them. Its `loop` is NULL once the loop has ended.
+**
+** What other threads may touch is atomic: the list of posts, the counts, and
+** `closed`. While a thread touches the loop itself (to ring its bell) it is
+** counted in `users`; the end of the loop sets `closed`, and waits until
+** nobody is.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERI_EMBED_H
+#define PERI_EMBED_H
+
+#include <stdatomic.h>
+
+#include "perilune.h"
+#include "sched/task.h"
+
+/* A failure on its way to the host. */
+typedef struct peri_failure peri_failure;
+
+struct perilune_loop {
+  peri_loop *loop;     /* NULL once it has ended */
+  lua_State *L;        /* the main thread of its state */
+  lua_State *scratch;  /* for values that the host is shown */
+  const void *thread;  /* see peri_embed_thread */
+  void *ud;
+  uint32_t max_posts;
+  void (*on_error)(perilune_loop *p, const perilune_error *e);
+  void (*on_wakeup)(void *ud);
+  peri_failure *failures, **last_failure;
+  peri_link doomed;    /* scopes that were killed by their own tasks */
+  uint32_t failed;     /* failures told, and ... */
+  uint32_t taken;      /* posts taken, in this step */
+  unsigned stepping : 1;
+  unsigned closing : 1; /* perilune_close has begun */
+  unsigned exited : 1;  /* ... and has called what was left to be called */
+  /* Other threads' side. */
+  _Atomic(perilune_job *) posts; /* the last one first */
+  atomic_uint waiting; /* posted jobs that count against `max_posts` */
+  atomic_uint refs;    /* handles, and the host */
+  atomic_uint users;
+  atomic_int closed;
+  atomic_int rung;     /* somebody has woken the host since the last step */
+  atomic_uint wakes;
+};
+
+/* What tells threads, and processes, apart: one comparison. */
+const void *peri_embed_thread(void);
+
+/* May a function with [T] be called now? 0, PERILUNE_ETHREAD, or
+** PERILUNE_ECLOSED. */
+int peri_embed_check(const perilune_loop *p);
+
+/*
+** Calls fn(L, p, arg) in protected mode with the top `nargs` values of L,
+** which are popped, as its stack. PERILUNE_OK, _ENOMEM or _ELUA; the error is
+** lost. fn is a C function of the library (PERI_LOOP works in it); on `L`,
+** which may be any thread of the state.
+*/
+typedef void (*peri_embed_fn)(lua_State *L, perilune_loop *p, void *arg);
+int peri_embed_call(perilune_loop *p, lua_State *L, peri_embed_fn fn,
+                    void *arg, int nargs);
+
+/* The same, leaving the error on top if there is one. */
+int peri_embed_try(perilune_loop *p, lua_State *L, peri_embed_fn fn,
+                   void *arg, int nargs);
+
+/* Pops what a function that is refused was given: not from a Lua state that
+** is gone. */
+void peri_embed_pop(const perilune_loop *p, lua_State *L, int n);
+
+/* The end of a loop, from either side; twice is fine. */
+void peri_embed_end(peri_loop *l);
+
+/* Gives up a reference to the block; frees it with the last one. */
+void peri_embed_release(perilune_loop *p);
+static inline void peri_embed_retain(perilune_loop *p) {
+  atomic_fetch_add(&p->refs, 1);
+}
+
+/* post.c: puts a job into the list and wakes the host: PERILUNE_OK, or
+** PERILUNE_ECLOSED, and then the job is still the caller's. Any thread. */
+int peri_embed_post(perilune_loop *p, perilune_job *j);
+
+/* Runs what was posted; returns how many. Drops it, for a loop that ends. */
+uint32_t peri_embed_take(perilune_loop *p);
+void peri_embed_drop(perilune_loop *p);
+
+/* future.c */
+int peri_embed_is_settled(const perilune_future *f);
+
+/* fail.c: the error hook of a hosted loop, a C function with the loop as
+** upvalue; telling the host of what it noted; forgetting that. */
+int peri_embed_hook(lua_State *L);
+void peri_embed_lost(peri_loop *l, const char *why);
+void peri_embed_tell(perilune_loop *p);
+void peri_embed_forget(perilune_loop *p);
+
+/* scope.c: the owner of tasks for perilune_spawn (`s` may be NULL), or NULL
+** if it takes none. */
+peri_owner *peri_embed_owner(perilune_loop *p, perilune_scope *s);
+
+/* Kills what is left in scopes that were killed by their own tasks. */
+void peri_embed_bury(peri_loop *l);
+
+/* Kills one more task of the loop; 0 if none is left that can be. */
+int peri_embed_kill_one(perilune_loop *p, peri_scope *top, int close);
+
+/* chunks.c: the Lua modules of the library, as far as they are compiled in;
+** the last one has no name. */
+typedef struct peri_chunk {
+  const char *name;
+  const char *file; /* as Lua names chunks */
+  const char *text;
+  size_t size;
+} peri_chunk;
+extern const peri_chunk peri_chunks[];
+
+/* require.c: pushes the module `perilune`, and has `require` find it. */
+void peri_embed_require(lua_State *L);
+
+#endif

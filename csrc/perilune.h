@@ -1,0 +1,370 @@
+/*
+** perilune.h - perilune inside a host program.
+**
+** For programs that own their main loop: the host opens a loop in a Lua
+** state, and steps it. What is said here of one function is in one table in
+** docs/reference/embedding.md.
+**
+** Every function has a tag:
+**
+**   [T]  only on the thread that opened the loop
+**   [A]  on any thread
+**   [e]  may raise a Lua error, and is for C functions that Lua has called;
+**        no other function raises
+**
+** Results of type int are >= 0 when all is well, else one of PERILUNE_E....
+** What is named `own` must be released by the one who got it. Functions that
+** take values from a Lua stack pop them also when they fail.
+**
+** On another thread than the loop's, or in a process that was forked off,
+** functions with [T] return PERILUNE_ETHREAD (or 0, or NULL) and do nothing;
+** once the loop is closed, or its Lua state, PERILUNE_ECLOSED, where nothing
+** else is said.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef PERILUNE_H
+#define PERILUNE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#define PERILUNE_VERSION 100 /* 1.2.3 is 10203 */
+
+#if defined(_WIN32)
+#define PERILUNE_API
+#elif defined(__GNUC__)
+#define PERILUNE_API __attribute__((visibility("default")))
+#else
+#define PERILUNE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct perilune_loop perilune_loop;
+typedef struct perilune_task perilune_task;
+typedef struct perilune_future perilune_future;
+typedef struct perilune_scope perilune_scope;
+
+enum { /* what a step, a run, a kill or a close says */
+  PERILUNE_OK = 0,
+  PERILUNE_MORE = 1, /* something is ready: step again */
+  PERILUNE_WAIT = 2, /* what there is waits for time or events */
+  PERILUNE_IDLE = 3, /* no task, no timer, nothing to wait for */
+  PERILUNE_BUSY = 4  /* closing has not ended: call again */
+};
+
+enum {
+  PERILUNE_ENOMEM = -1,
+  PERILUNE_EREENTER = -2, /* inside a step, a task or a callback */
+  PERILUNE_ETHREAD = -3,  /* not the thread, or process, of the loop */
+  PERILUNE_ECLOSED = -4,  /* the loop, or the scope, is closed */
+  PERILUNE_EDONE = -5,    /* the future is settled */
+  PERILUNE_EARG = -6,     /* an argument makes no sense */
+  PERILUNE_EFULL = -7,    /* no room in what was reserved */
+  PERILUNE_EVERSION = -8, /* not the Lua this was compiled for */
+  PERILUNE_ELUA = -9,     /* Lua code has raised an error */
+  PERILUNE_ETIMEDOUT = -10
+};
+
+enum { PERILUNE_KILL_DROP = 0, PERILUNE_KILL_CLOSE = 1 };
+
+enum { /* how a task has ended */
+  PERILUNE_DONE = 0,
+  PERILUNE_FAILED = 1,
+  PERILUNE_CANCELLED = 2 /* or killed */
+};
+
+/* What one step may use. Zero is the default: no limit of ns and resumes, 16
+** rounds, one poll. `size` is sizeof(perilune_budget), as it is with all
+** structs that begin with it. */
+typedef struct perilune_budget {
+  size_t size;
+  uint64_t ns;      /* looked at after each resume */
+  uint32_t resumes; /* of tasks and callbacks: the one for exact replay */
+  uint32_t rounds;  /* what becomes ready in a round runs in the next one */
+  uint32_t polls;   /* polls again while events come */
+} perilune_budget;
+
+/* What one step did. */
+typedef struct perilune_stats {
+  size_t size;
+  uint64_t ns;
+  uint32_t resumes; /* tasks and callbacks that were run */
+  uint32_t rounds;
+  uint32_t polls;
+  uint32_t posts;   /* jobs and settled futures that came from threads */
+  uint32_t wakes;   /* calls of perilune_wake that were heeded, and posts */
+  uint32_t spawned, done; /* tasks that were made, and that ended */
+  uint32_t failed;  /* failures that nobody took */
+  uint32_t live;    /* tasks that there are now */
+} perilune_stats;
+
+/* A failure that nobody took: a copy, valid during the call. */
+typedef struct perilune_error {
+  size_t size;
+  const char *kind;      /* "task", "callback", "secondary", "hook" (what a
+                            script had hear of failures has failed) */
+  const char *message;
+  const char *traceback; /* or NULL */
+  void *ud;              /* of the scope that owned the task, or NULL */
+} perilune_error;
+
+typedef struct perilune_config {
+  size_t size;
+  void *ud;           /* perilune_ud */
+  uint32_t max_posts; /* posts that may be waiting before perilune_post
+                         refuses more; 0: any number */
+  int sigpipe;        /* ignore SIGPIPE while the loop is open, unless the
+                         program has decided about it: else a peer that went
+                         away may end the process */
+  /* Hears of failures that nobody took, at the end of the round, on the
+  ** loop's thread, outside of Lua. NULL: nobody does. */
+  void (*on_error)(perilune_loop *p, const perilune_error *e);
+  /* Called by perilune_wake, and by what posts, on their thread; once until
+  ** the next step. For hosts that wait for something else than a
+  ** descriptor. It may not call functions with [T]. */
+  void (*on_wakeup)(void *ud);
+} perilune_config;
+
+/* Work posted to the loop's thread. The node is the caller's until `fn` or
+** `drop` (which may be NULL) is called, which is done once. */
+typedef struct perilune_job {
+  struct perilune_job *next;
+  void (*fn)(perilune_loop *p, struct perilune_job *j);
+  void (*drop)(struct perilune_job *j);
+} perilune_job;
+
+enum {
+  PERILUNE_NIL, PERILUNE_BOOL, PERILUNE_INT, PERILUNE_NUMBER,
+  PERILUNE_POINTER, PERILUNE_STRING,
+  PERILUNE_ERROR /* a string that the future fails with */
+};
+
+#define PERILUNE_STRING_MAX 96 /* bytes of a string that is posted */
+
+typedef struct perilune_value {
+  int type;
+  union {
+    int64_t i; /* PERILUNE_INT, _BOOL */
+    double n;
+    void *p;   /* a light userdata */
+    struct {
+      const char *s;
+      size_t n;
+    } str;
+  } u;
+} perilune_value;
+
+/* {== Version and errors =============================================== */
+
+/* [A] PERILUNE_VERSION of the library. */
+PERILUNE_API int perilune_version(void);
+
+/* [A] What a result means: a static string, never NULL. */
+PERILUNE_API const char *perilune_strerror(int rc);
+
+/* }===================================================================== */
+
+/* {== Life of a loop =================================================== */
+
+/*
+** [T] Opens the loop of a Lua state; `c` may be NULL. own: *out. Afterwards
+** `require "perilune"` finds the library, whether or not the state has the
+** package library; the coroutine library must be there. The loop is hosted:
+** it prints nothing, blocks nowhere, starts no thread and installs no signal
+** handler. PERILUNE_EARG if it is open already; PERILUNE_ECLOSED if it was
+** closed before. On failure *out is NULL.
+*/
+PERILUNE_API int perilune_open(lua_State *L, const perilune_config *c,
+                               perilune_loop **out);
+
+/*
+** [T] Kills all tasks (their __close handlers run and cannot wait), calls
+** what was given to aio.on_close, closes handles. PERILUNE_BUSY: the budget
+** in nanoseconds (0: none) is used up, or a job of libuv's pool still runs;
+** call again. `orphan`: such jobs are left to a thread that waits for them
+** instead. PERILUNE_OK: the loop is closed and `p` is freed. To be called
+** before or after lua_close, which itself ends all tasks; after it this only
+** frees `p`.
+*/
+PERILUNE_API int perilune_close(perilune_loop *p, uint64_t budget_ns,
+                                int orphan);
+
+/* [T] The open loop of this state, or NULL. */
+PERILUNE_API perilune_loop *perilune_get(lua_State *L);
+
+/* [A] `ud` of the config. */
+PERILUNE_API void *perilune_ud(perilune_loop *p);
+
+/* }===================================================================== */
+
+/* {== Driving ========================================================== */
+
+/*
+** [T] Polls, fires timers, runs what is ready; never blocks. `b` and `s` may
+** be NULL. PERILUNE_MORE, _WAIT or _IDLE. What it does, in this order:
+** polls libuv; takes what threads have posted, in order of arrival; fires
+** timers that are due; runs what is ready, in rounds, until nothing is or
+** the budget ends; if anything ran, polls once more, so that the descriptor
+** is armed: what that brings waits for the next step.
+*/
+PERILUNE_API int perilune_step(perilune_loop *p, const perilune_budget *b,
+                               perilune_stats *s);
+
+/*
+** [T] Steps, blocking in between, until `until` is settled (PERILUNE_OK), or
+** with NULL until there are no tasks, for at most `seconds`
+** (PERILUNE_ETIMEDOUT; negative: no limit). PERILUNE_IDLE if nothing can
+** come any more. For tools and loading screens.
+*/
+PERILUNE_API int perilune_run(perilune_loop *p, perilune_future *until,
+                              double seconds);
+
+/* [T] Nanoseconds until a step is useful: 0 now, -1 only when the descriptor
+** is readable or somebody wakes. */
+PERILUNE_API int64_t perilune_timeout(perilune_loop *p);
+
+/* [T] A descriptor that is readable when a step is useful, valid after each
+** step; -1 where there is none. For poll, epoll and the like; within another
+** kqueue it may stay silent. */
+PERILUNE_API int perilune_fd(perilune_loop *p);
+
+/* [A] Makes the descriptor readable and calls `on_wakeup`; once until the
+** next step. Never blocks. */
+PERILUNE_API void perilune_wake(perilune_loop *p);
+
+/* }===================================================================== */
+
+/* {== Posting ========================================================== */
+
+/*
+** [A] Has j->fn called in the next step, on the loop's thread, outside of
+** Lua. PERILUNE_EFULL if `max_posts` are waiting: nothing was done then. On
+** PERILUNE_ECLOSED j->drop has been called, as it is when the loop is closed
+** before.
+*/
+PERILUNE_API int perilune_post(perilune_loop *p, perilune_job *j);
+
+/* }===================================================================== */
+
+/* {== Futures ========================================================== */
+
+/* [T] own: *out, a pending future. The only allocation in its life. */
+PERILUNE_API int perilune_future_new(perilune_loop *p, perilune_future **out);
+
+/* [T] Pops n values of L, and settles it with them. PERILUNE_EDONE if it was
+** settled. */
+PERILUNE_API int perilune_future_done(perilune_future *f, lua_State *L,
+                                      int n);
+
+/* [T] The same for an error value, which is popped. */
+PERILUNE_API int perilune_future_fail(perilune_future *f, lua_State *L);
+
+/*
+** [A] Settles it in the next step; consumes a reference. Cannot run out of
+** memory. A string is copied, and of at most PERILUNE_STRING_MAX bytes.
+** PERILUNE_EDONE, PERILUNE_ECLOSED: the reference is consumed as well;
+** PERILUNE_EARG, PERILUNE_EFULL (string too long): nothing was done.
+*/
+PERILUNE_API int perilune_post_value(perilune_future *f,
+                                     const perilune_value *v);
+
+/*
+** [A] Settles it in the next step with the values that `push` pushes, which
+** returns how many; or with the error that it raises, as it is called in
+** protected mode. If nobody wants them, `drop` (or NULL) is called instead:
+** one of the two is called, once. Consumes a reference in any case.
+*/
+PERILUNE_API int perilune_post_call(perilune_future *f,
+                                    int (*push)(lua_State *L, void *ud),
+                                    void (*drop)(void *ud), void *ud);
+
+/* [A] One more reference; returns f. */
+PERILUNE_API perilune_future *perilune_future_retain(perilune_future *f);
+
+/* [A] Gives up a reference. The last one of a future that is not settled
+** fails it with code EBROKEN. NULL is fine. */
+PERILUNE_API void perilune_future_release(perilune_future *f);
+
+/* [T][e] Pushes it as what aio.future() returns, for scripts to await. */
+PERILUNE_API void perilune_future_push(lua_State *L, perilune_future *f);
+
+/* }===================================================================== */
+
+/* {== Tasks ============================================================ */
+
+/*
+** [T] Makes a task of the function and `nargs` arguments on top of L, which
+** are popped. It starts in the next step. `s` may be NULL; `out` may be
+** NULL, else own: *out. PERILUNE_ECLOSED if the scope was killed.
+*/
+PERILUNE_API int perilune_spawn(perilune_loop *p, perilune_scope *s,
+                                lua_State *L, int nargs,
+                                perilune_task **out);
+
+/* [T] Cancels a task: it unwinds in the next step, and its clean-up may
+** wait. PERILUNE_EDONE if it has ended. */
+PERILUNE_API int perilune_task_cancel(perilune_task *t);
+
+/*
+** [T] Has fn called once the task has ended, in a step, outside of any task:
+** its values, its error or the reason of its cancellation are the whole
+** stack of `co`, which is valid during the call. PERILUNE_EDONE if that was
+** asked for before. A failure is taken by that. It is not called once the
+** loop is being closed, nor after perilune_task_release.
+*/
+PERILUNE_API int perilune_task_then(perilune_task *t,
+                                    void (*fn)(perilune_task *t,
+                                               lua_State *co, int how,
+                                               void *ud),
+                                    void *ud);
+
+/* [T] Drops the handle; the task goes on. NULL is fine. */
+PERILUNE_API void perilune_task_release(perilune_task *t);
+
+/* }===================================================================== */
+
+/* {== Scopes =========================================================== */
+
+/*
+** [T] own: *out. A scope owns the tasks that are spawned into it, and what
+** these spawn: an entity, a scene, a mod, a connection. `parent` may be
+** NULL. It lives on without its handle as long as it has tasks.
+*/
+PERILUNE_API int perilune_scope_new(perilune_loop *p, perilune_scope *parent,
+                                    void *ud, perilune_scope **out);
+
+/* [T] Cancels all of it: tasks unwind in the next step, and may wait. */
+PERILUNE_API int perilune_scope_cancel(perilune_scope *s);
+
+/*
+** [T] Ends all of it, at once and for good: when it returns PERILUNE_OK no
+** task in it will ever be resumed, and none can be spawned. Those that wait
+** for one of its tasks get code ECANCELED. PERILUNE_KILL_CLOSE runs __close
+** handlers, which cannot wait; PERILUNE_KILL_DROP runs no Lua. Called by one
+** of its own tasks it is PERILUNE_MORE: that task ends when it waits next.
+** PERILUNE_OK also when the loop is closed.
+*/
+PERILUNE_API int perilune_scope_kill(perilune_scope *s, int mode);
+
+/* [T] How many tasks it has, those of scopes in it among them. */
+PERILUNE_API int perilune_scope_live(const perilune_scope *s);
+
+/* [T] Drops the handle and nothing else. NULL is fine. */
+PERILUNE_API void perilune_scope_release(perilune_scope *s);
+
+/* [T] `ud` of the nearest scope of the task that runs, or NULL. */
+PERILUNE_API void *perilune_self(lua_State *L);
+
+/* }===================================================================== */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

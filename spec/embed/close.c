@@ -1,0 +1,237 @@
+/*
+** close.c - closing a loop: in steps, never blocking, leaving nothing.
+**
+** SPDX-License-Identifier: MIT
+*/
+#include <dirent.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test.h"
+
+static int descriptors(void) {
+  int n = 0;
+  DIR *d = opendir("/proc/self/fd");
+  if (!d) test_skip("no /proc here");
+  while (readdir(d)) n++;
+  closedir(d);
+  return n;
+}
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void close_runs_handlers(void) {
+  world w;
+  world_open(&w);
+  world_do(&w, "aio.on_close(function() say 'hook' end)");
+  perilune_task_release(world_spawn(
+    &w, NULL, "local x <close> = setmetatable({}, {__close = function()\n"
+              "  say(pcall(aio.sleep, 1)) end})\n"
+              "aio.sleep(100)"));
+  world_settle(&w);
+  EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
+  w.p = NULL;
+  world_said(&w, "false hook");
+  world_close(&w);
+}
+
+static void close_leaves_no_descriptors(void) {
+  int before = descriptors();
+  for (int i = 0; i < 20; i++) {
+    world w;
+    world_open(&w);
+    world_do(&w, "if aio.unix then a, b = aio.unix.pair()\n"
+                 "s = aio.tcp.listen('127.0.0.1', 0)\n"
+                 "aio.spawn(function() a:read_some() end)\n"
+                 "aio.spawn(function() s:accept() end) end");
+    world_settle(&w);
+    world_close(&w);
+  }
+  EQUAL(descriptors(), before);
+}
+
+static void scripts_may_go_on_after_close(void) {
+  world w;
+  world_open(&w);
+  world_do(&w, "if aio.unix then a, b = aio.unix.pair()\n"
+               "s = aio.tcp.listen('127.0.0.1', 0) end\n"
+               "g = aio.future() t = aio.spawn(aio.sleep, 100)");
+  world_settle(&w);
+  EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
+  w.p = NULL;
+  world_do(&w, "for _, f in ipairs { aio.spawn, aio.sleep, aio.yield,\n"
+               "    aio.future, aio.now, aio.event, aio.channel, aio.task,\n"
+               "    aio.check, aio.tree, aio.time_left } do\n"
+               "  pcall(f, print) pcall(f, 1) pcall(f)\n"
+               "end\n"
+               "pcall(aio.group, nil, say)\n"
+               "pcall(g.resolve, g) pcall(t.join, t) pcall(t.cancel, t)\n"
+               "pcall(aio.loop().stats, aio.loop())\n"
+               "pcall(aio.loop().call_later, aio.loop(), 1, print)\n"
+               "if a then\n"
+               "  pcall(a.read, a) pcall(a.write, a, 'x') pcall(a.close, a)\n"
+               "  pcall(s.accept, s) pcall(s.close, s)\n"
+               "  pcall(aio.tcp.listen, '127.0.0.1', 0)\n"
+               "  pcall(aio.unix.pair)\n"
+               "  pcall(aio.tcp.connect, '127.0.0.1', 1)\n"
+               "end\n"
+               "collectgarbage()");
+  world_close(&w);
+}
+
+static void close_takes_a_budget(void) {
+  int calls = 1;
+  world w;
+  world_open(&w);
+  world_do(&w, "for i = 1, 20 do aio.spawn(function()\n"
+               "  local x <close> = setmetatable({}, {__close = function()\n"
+               "    local till = os.clock() + 0.002\n"
+               "    while os.clock() < till do end\n"
+               "    say 'x' end})\n"
+               "  aio.sleep(100) end) end");
+  world_settle(&w);
+  while (perilune_close(w.p, 3000000, 0) == PERILUNE_BUSY) calls++;
+  CHECK(calls > 3);
+  w.p = NULL;
+  world_said(&w, "x x x x x x x x x x x x x x x x x x x x");
+  world_close(&w);
+}
+
+/* A thread of the pool looks up a name while the loop closes. */
+static void look_up(world *w) {
+  world_do(w, "if aio.tcp then for i = 1, 4 do aio.spawn(function()\n"
+              "  aio.tcp.connect('perilune.invalid', 1) end) end end");
+  world_settle(w);
+}
+
+static void close_does_not_wait_for_jobs(void) {
+  world w;
+  world_open(&w);
+  look_up(&w);
+  double begun = seconds();
+  int rc = perilune_close(w.p, 1000000, 0);
+  CHECK(rc == PERILUNE_OK || rc == PERILUNE_BUSY);
+  CHECK(seconds() - begun < 0.5);
+  if (!rc) w.p = NULL;
+  if (rc) EQUAL(perilune_step(w.p, NULL, NULL), PERILUNE_ECLOSED);
+  world_close(&w);
+}
+
+static void close_leaves_jobs_to_a_thread(void) {
+  world w;
+  world_open(&w);
+  look_up(&w);
+  double begun = seconds();
+  EQUAL(perilune_close(w.p, 0, 1), PERILUNE_OK);
+  CHECK(seconds() - begun < 0.5);
+  w.p = NULL;
+  world_close(&w);
+}
+
+static void loops_close_with_tasks_that_swallow(void) {
+  world w;
+  world_open(&w);
+  perilune_task_release(world_spawn(
+    &w, NULL, "while true do pcall(aio.sleep, 1) end"));
+  world_settle(&w);
+  EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
+  w.p = NULL;
+  world_close(&w);
+}
+
+/* A host's own signals, descriptors and threads are as they were. */
+static void a_loop_is_a_good_guest(void) {
+  world w;
+  sigset_t before, after;
+  struct sigaction was[32], is;
+  int fds = descriptors();
+  sigprocmask(SIG_SETMASK, NULL, &before);
+  for (int i = 1; i < 32; i++) sigaction(i, NULL, &was[i]);
+  world_open(&w);
+  perilune_task_release(
+    world_spawn(&w, NULL, "for i = 1, 100 do aio.sleep(0) end"));
+  for (int i = 0; i < 100; i++) perilune_step(w.p, NULL, NULL);
+  for (int i = 1; i < 32; i++) {
+    sigaction(i, NULL, &is);
+    CHECK(is.sa_handler == was[i].sa_handler);
+  }
+  world_close(&w);
+  sigprocmask(SIG_SETMASK, NULL, &after);
+  for (int i = 1; i < 32; i++)
+    CHECK(sigismember(&before, i) == sigismember(&after, i));
+  EQUAL(descriptors(), fds);
+}
+
+static void sigpipe_is_ignored_if_asked(void) {
+  perilune_config c = {.size = sizeof c, .sigpipe = 1};
+  struct sigaction was, is;
+  perilune_loop *p;
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  sigaction(SIGPIPE, NULL, &was);
+  EQUAL(perilune_open(L, &c, &p), PERILUNE_OK);
+  int fd = perilune_fd(p);
+  sigaction(SIGPIPE, NULL, &is);
+  CHECK(fd < 0 || is.sa_handler == SIG_IGN);
+  EQUAL(perilune_close(p, 0, 0), PERILUNE_OK);
+  sigaction(SIGPIPE, NULL, &is);
+  CHECK(is.sa_handler == was.sa_handler);
+  lua_close(L);
+}
+
+static void many_loops_in_one_thread(void) {
+  world w[20];
+  int before = descriptors();
+  for (int i = 0; i < 20; i++) world_open(&w[i]);
+  for (int i = 0; i < 20; i++)
+    perilune_task_release(world_spawn(&w[i], NULL, "aio.yield() say 'ran'"));
+  for (int i = 0; i < 20; i++) world_settle(&w[i]);
+  for (int i = 0; i < 20; i++) {
+    world_said(&w[i], "ran");
+    world_close(&w[i]);
+  }
+  EQUAL(descriptors(), before);
+}
+
+/* Scenes are loaded and left; afterwards there is as much as before. */
+static void scenes_leave_nothing(void) {
+  world w;
+  size_t bytes = 0;
+  int fds = 0;
+  world_open(&w);
+  for (int i = 0; i < 1000; i++) {
+    perilune_scope *s;
+    EQUAL(perilune_scope_new(w.p, NULL, NULL, &s), PERILUNE_OK);
+    for (int k = 0; k < 5; k++)
+      perilune_task_release(world_spawn(
+        &w, s, "local f = aio.future() aio.timeout(10, f.await, f)"));
+    perilune_step(w.p, NULL, NULL);
+    EQUAL(perilune_scope_kill(s, i % 2), PERILUNE_OK);
+    perilune_scope_release(s);
+    perilune_step(w.p, NULL, NULL);
+    if (i == 499) {
+      lua_gc(w.L, LUA_GCCOLLECT, 0);
+      lua_gc(w.L, LUA_GCCOLLECT, 0);
+      bytes = w.bytes;
+      fds = descriptors();
+    }
+  }
+  lua_gc(w.L, LUA_GCCOLLECT, 0);
+  lua_gc(w.L, LUA_GCCOLLECT, 0);
+  EQUAL((int64_t)w.bytes, (int64_t)bytes);
+  EQUAL(descriptors(), fds);
+  world_close(&w);
+}
+
+const test_case close_cases[] = {
+  CASE(close_runs_handlers), CASE(close_leaves_no_descriptors),
+  CASE(scripts_may_go_on_after_close), CASE(close_takes_a_budget),
+  CASE(close_does_not_wait_for_jobs), CASE(close_leaves_jobs_to_a_thread),
+  CASE(loops_close_with_tasks_that_swallow), CASE(a_loop_is_a_good_guest),
+  CASE(sigpipe_is_ignored_if_asked), CASE(many_loops_in_one_thread),
+  CASE(scenes_leave_nothing), END};

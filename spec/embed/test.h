@@ -1,0 +1,81 @@
+/*
+** test.h - what the tests of the C interface share.
+**
+** A case is a function; it stands in the table of its file, which main.c
+** lists. CHECK ends a case that fails. A world is a Lua state with an open
+** loop; closing it checks that nothing is left.
+**
+** SPDX-License-Identifier: MIT
+*/
+#ifndef TEST_H
+#define TEST_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "perilune.h"
+
+typedef struct test_case {
+  const char *name;
+  void (*run)(void);
+} test_case;
+
+#define CASE(f) {#f, f}
+#define END {NULL, NULL}
+
+#define CHECK(c) \
+  do { \
+    if (!(c)) test_fail(__FILE__, __LINE__, #c); \
+  } while (0)
+
+/* The two, which are int64_t, are equal. */
+#define EQUAL(a, b) test_equal(__FILE__, __LINE__, #a, (a), (b))
+
+void test_fail(const char *file, int line, const char *what);
+void test_equal(const char *file, int line, const char *what, int64_t a,
+                int64_t b);
+
+/* Skips a case that cannot be run here; does not return. */
+void test_skip(const char *why);
+
+typedef struct world {
+  lua_State *L;
+  perilune_loop *p;
+  int errors;         /* that on_error was told of */
+  char message[200];  /* the last one */
+  void *error_ud;
+  size_t bytes;       /* Lua's memory */
+  int refusing;       /* the allocator refuses everything */
+  size_t refuse_at;   /* ... or the n-th request from now, 0: none */
+} world;
+
+/* Opens a state with Lua's libraries; the same and a loop in it. */
+void world_state(world *w);
+void world_open(world *w);
+
+/* Closes the loop, as often as it takes, and the state. */
+void world_close(world *w);
+
+/* Runs a chunk, outside of tasks; its error fails the case. */
+void world_do(world *w, const char *code);
+
+/* Makes a task of a chunk. */
+perilune_task *world_spawn(world *w, perilune_scope *s, const char *code);
+
+/* The global `log`, a string, is `expected`; say(x) in Lua adds to it. */
+void world_said(world *w, const char *expected);
+
+/* Steps until nothing is ready; returns what the last step said. */
+int world_settle(world *w);
+
+/* The integer that is a global. */
+int64_t world_int(world *w, const char *name);
+
+extern const test_case open_cases[], step_cases[], post_cases[],
+  future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[];
+
+#endif

@@ -133,7 +133,7 @@ static void withdraw(peri_loop *l, selection *s) {
     if (o->choice.index == s->winner) continue;
     peri_waitlist_remove(waiters_of(o), &o->choice.notice.run);
   }
-  peri_heap_remove(&l->timers, &s->task->timer);
+  if (s->limit < HUGE_VAL) peri_task_disarm(l, s->task);
   s->task = NULL;
 }
 
@@ -202,7 +202,7 @@ static int park(lua_State *L, peri_loop *l, selection *s) {
     peri_waitlist_add(waiters_of(o), &o->choice.notice.run);
   }
   if (s->limit < HUGE_VAL)
-    peri_heap_add(&l->timers, &t->timer, peri_loop_after(l, s->limit));
+    peri_task_arm(l, t, peri_loop_after(l, s->limit));
   return peri_task_park(L, l, &selecting, s, 0);
 }
 

@@ -40,7 +40,7 @@ static int spawn(lua_State *L) {
 
 static int sleep_abort(peri_loop *l, peri_task *t, int why) {
   (void)why;
-  peri_heap_remove(&l->timers, &t->timer);
+  peri_task_disarm(l, t);
   return 1;
 }
 
@@ -62,7 +62,7 @@ static int sleep(lua_State *L) {
   luaL_argcheck(L, !isnan(s), 1, "number of seconds expected, got NaN");
   peri_task *t = peri_wait_enter(L, l);
   if (s <= 0) return peri_task_requeue(L, l, &passing, 0);
-  peri_heap_add(&l->timers, &t->timer, peri_loop_after(l, s));
+  peri_task_arm(l, t, peri_loop_after(l, s));
   return peri_task_park(L, l, &sleeping, NULL, 0);
 }
 

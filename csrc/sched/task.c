@@ -13,6 +13,7 @@
 #include "task.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "coro.h"
@@ -26,8 +27,10 @@
 #define AT_ONCE 64 /* waits that may complete without switching */
 
 /* A sleeping task is to take 1.4 KB at most, most of which is Lua's. */
-static_assert(sizeof(void *) > 8 || sizeof(peri_task) <= 160,
+static_assert(sizeof(void *) > 8 || sizeof(peri_task) <= 144,
               "a task has grown");
+static_assert(sizeof(peri_timer) <= offsetof(peri_runnable, run),
+              "a timer takes the place of a link, and no more");
 
 static const char not_yours[] = "cannot resume a task from outside the loop";
 
@@ -38,6 +41,17 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L);
 /* The timer of a task ends the wait which has armed it. */
 static void timer_fire(peri_loop *l, peri_timer *timer) {
   peri_task_leave(l, PERI_OF(timer, peri_task, timer), PERI_COMPLETED);
+}
+
+void peri_task_arm(peri_loop *l, peri_task *t, uint64_t when) {
+  assert(peri_link_alone(&t->run.link));
+  peri_timer_init(&t->timer, timer_fire);
+  peri_heap_add(&l->timers, &t->timer, when);
+}
+
+void peri_task_disarm(peri_loop *l, peri_task *t) {
+  peri_heap_remove(&l->timers, &t->timer);
+  peri_link_init(&t->run.link);
 }
 
 void peri_owner_init(peri_owner *o, peri_scope *parent,
@@ -54,7 +68,6 @@ static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
   t->run.run = task_step;
   t->wait = NULL;
   t->on = NULL;
-  peri_timer_init(&t->timer, timer_fire);
   peri_scope_init(&t->scope, owner ? &owner->scope : NULL, PERI_SCOPE_TASK);
   t->inner = &t->scope;
   t->frame = (peri_frame){NULL, NULL};
@@ -211,7 +224,6 @@ void peri_task_finish(peri_loop *l, peri_task *t, int how) {
   if (how != PERI_RETURNED) state = clear(l, t, how);
   t->co = NULL;
   t->since = 0;
-  peri_heap_remove(&l->timers, &t->timer);
   peri_heap_unreserve(&l->timers);
   peri_scope_remove(l, &t->scope);
   peri_outcome_settle(l, &t->out, state);

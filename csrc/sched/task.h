@@ -61,11 +61,14 @@ enum { /* phase of a task's wait */
 
 struct peri_task {
   peri_outcome out;
-  peri_runnable run; /* its link is in a waitlist, or in the ready list */
+  union {
+    peri_runnable run; /* its link is in a waitlist, or in the ready list; */
+    peri_timer timer;  /* or it is in no list, and this is in the heap, from
+                          peri_task_arm to peri_task_disarm */
+  };
   const peri_wait *wait;
   void *on;          /* what it waits on, for `abort` and for reports; while
                         it runs, see peri_debug_swallowed */
-  peri_timer timer;  /* of its wait: a sleep, or one with a timeout */
   peri_scope scope;  /* outermost of this task; its parent is the owner's */
   lua_State *co;     /* NULL once it has ended; anchored by the userdata */
   peri_scope *inner; /* innermost open scope */
@@ -204,6 +207,14 @@ void peri_task_finish(peri_loop *l, peri_task *t, int how);
 ** `return peri_task_done(...)`. Goes to the tail of the ready list when too
 ** many waits in a row did not switch. */
 int peri_task_done(lua_State *L, peri_loop *l, int n);
+
+/*
+** The running task, which is about to park and will be in no list, is woken
+** at `when` unless it was disarmed before. The abort of its wait disarms, also
+** when the time has come; so does who completes it.
+*/
+void peri_task_arm(peri_loop *l, peri_task *t, uint64_t when);
+void peri_task_disarm(peri_loop *l, peri_task *t);
 
 /* Completes the wait of a parked task, which is in no waitlist any more. */
 void peri_task_wake(peri_loop *l, peri_task *t);

@@ -104,12 +104,14 @@ static int wait_for(lua_State *L, const peri_wait *w) {
 }
 
 /* x:await() -> values of x. Waits. Raises the error of x, unchanged; an
-** error with code ECANCELED if x was cancelled. */
+** error with code ECANCELED if x was cancelled; EDEADLK, at once, if x is this
+** task, or one that waits for it. */
 static int await(lua_State *L) {
   return wait_for(L, &awaiting);
 }
 
-/* x:join() -> true, values..., or false, error. Waits. */
+/* x:join() -> true, values..., or false, error. Waits. Raises EDEADLK, at once,
+** if x is this task, or one that waits for it. */
 static int join(lua_State *L) {
   return wait_for(L, &joining);
 }
@@ -318,7 +320,8 @@ static int remote_drop(lua_State *L) {
 }
 
 /* f:remote() -> write end with resolve(...), fail(err) and close(), each
-** true if it settled f. Never waits. */
+** true if it settled f. Dropped without, closed or collected, it fails f with
+** EBROKEN. Never waits. */
 static int future_remote(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_outcome *o = check_future(L, l);

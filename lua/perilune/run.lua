@@ -102,7 +102,9 @@ local function call_hooks(hooks)
 end
 
 --- Has `fn` called when this run ends, or without a run when the Lua state is
--- closed; the last one first. For what a library made lazily. Never waits.
+-- closed; the last one first. For what a library made lazily. In a run it is
+-- called after the tasks have ended, by a task: it may wait, within what is left of
+-- the grace. At the end of the state its waits raise. Never waits.
 -- @param fn function
 -- @return true
 function run.on_close(fn)

@@ -49,14 +49,21 @@ static void push_own_record(lua_State *L, peri_loop *l, const peri_task *t) {
   lua_rawset(L, -4);
 }
 
-void peri_debug_raised(lua_State *L, peri_loop *l, peri_task *t) {
-  t->on = (void *)(uintptr_t)peri_scope_culprit(t->inner);
-  if (!l->debug) return;
+static void note_raised(lua_State *L, peri_loop *l, const peri_task *t) {
   int top = lua_gettop(L);
   push_own_record(L, l, t);
   peri_trace_push_line(L, l);
   lua_setfield(L, -2, "raised");
   lua_settop(L, top);
+}
+
+/* Not in task.c: a wait that is not cancelled would pay for it. */
+int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t) {
+  t->scope.raised = 1;
+  t->on = (void *)(uintptr_t)peri_scope_culprit(t->inner);
+  if (l->debug) note_raised(L, l, t);
+  peri_scope_push_cancelled(L, l, t->inner);
+  return lua_error(L);
 }
 
 /* Tells the hook, with the pair of lines on top, which it pops. */

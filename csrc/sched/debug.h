@@ -9,10 +9,6 @@
 
 #include "task.h"
 
-/* Called when Cancelled is raised in `t`, the running task; in debug, notes
-** where. May raise. */
-void peri_debug_raised(lua_State *L, peri_loop *l, peri_task *t);
-
 /* Called when `t`, in which Cancelled was raised, waits in a cancelled scope
 ** again: counts it if the scope is the same, and in debug tells the error hook
 ** of each pair of lines once. May raise. */

@@ -458,13 +458,6 @@ static void interrupt(peri_loop *l, peri_scope *s) {
   if (t && t->inner == s) peri_task_leave(l, t, PERI_ABORTED);
 }
 
-int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t) {
-  t->scope.raised = 1;
-  peri_debug_raised(L, l, t);
-  peri_scope_push_cancelled(L, l, t->inner);
-  return lua_error(L);
-}
-
 static int resumed(lua_State *L, peri_loop *l, peri_task *t,
                    lua_KContext ctx) {
   int phase = t->out.phase;

@@ -193,7 +193,8 @@ int peri_task_true_k(lua_State *L, int status, lua_KContext ctx);
 int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *wait,
                       lua_KContext ctx);
 
-/* Raises the Cancelled object of the scope that `t` is in. */
+/* Raises the Cancelled object of the scope that `t`, the running task, is in;
+** in debug.c, which notes where. */
 int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);
 
 /* Has a parked task leave its wait; `why` as for the abort of a peri_wait.

@@ -17,7 +17,60 @@
 
 #define SCOPE "perilune.scope"
 
-/* {== Blocks =========================================================== */
+/* {== Open and close =================================================== */
+
+void peri_block_open(peri_loop *l, peri_block *b) {
+  peri_task *t = l->current;
+  b->task = t;
+  b->culprit = NULL;
+  peri_scope_init(&b->scope, t->inner, PERI_SCOPE_BLOCK);
+  t->inner = &b->scope;
+}
+
+void peri_block_close(peri_loop *l, peri_block *b) {
+  assert(b->task && b->task->inner == &b->scope);
+  b->task->inner = b->scope.parent;
+  if (b->scope.cause) b->task->on = NULL; /* see peri_debug_swallowed */
+  b->task = NULL;
+  peri_scope_remove(l, &b->scope);
+}
+
+/* A group that still has children ends by itself, as background work: the
+** owner of the task may be gone before. */
+void peri_block_disown(peri_loop *l, peri_task *t, const peri_scope *limit) {
+  while (t->inner != limit) {
+    peri_block *b = PERI_OF(t->inner, peri_block, scope);
+    t->inner = b->scope.parent;
+    b->task = NULL;
+    if (b->abandon(l, b))
+      peri_scope_remove(l, &b->scope);
+    else
+      peri_scope_move(&b->scope, &l->background->scope);
+  }
+}
+
+/* False where nothing can be suspended, or closed by coroutine.close. */
+static int can_wait(lua_State *L, const peri_loop *l) {
+  if (l->callback) return 0;
+  if (l->current == l->root) return !l->running && !l->hosted && !l->closing;
+  return l->top == L && lua_isyieldable(L);
+}
+
+peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
+                             const peri_scope *limit) {
+  peri_task *t = l->current;
+  if (!can_wait(L, l)) peri_block_disown(l, t, limit);
+  while (t->inner != limit) {
+    peri_block *b = PERI_OF(t->inner, peri_block, scope);
+    if (!b->abandon(l, b)) return b;
+    peri_block_close(l, b);
+  }
+  return NULL;
+}
+
+/* }===================================================================== */
+
+/* {== Making =========================================================== */
 
 static void on_deadline(peri_loop *l, peri_timer *t) {
   peri_block *b = PERI_OF(t, peri_block, deadline);

@@ -177,22 +177,6 @@ static void store_death(peri_loop *l, peri_task *t) {
   t->out.flags = (uint8_t)((t->out.flags & ~PERI_MANY) | PERI_ONE);
 }
 
-/* Blocks of a coroutine that died or was closed from outside. A group that
-** still has children ends by itself, as background work: the owner of the
-** task may be gone before. */
-static void disown_blocks(peri_loop *l, peri_task *t,
-                          const peri_scope *limit) {
-  while (t->inner != limit) {
-    peri_block *b = PERI_OF(t->inner, peri_block, scope);
-    t->inner = b->scope.parent;
-    b->task = NULL;
-    if (b->abandon(l, b))
-      peri_scope_remove(l, &b->scope);
-    else
-      peri_scope_move(&b->scope, &l->background->scope);
-  }
-}
-
 /* One that was ended by force has no values; the coroutine goes. */
 static void store_nothing(peri_loop *l, peri_task *t) {
   lua_State *S = l->stash;
@@ -209,7 +193,7 @@ static int clear(peri_loop *l, peri_task *t, int how) {
     store_death(l, t);
   else
     store_nothing(l, t);
-  disown_blocks(l, t, &t->scope);
+  peri_block_disown(l, t, &t->scope);
   return how == PERI_DIED ? PERI_FAILED : PERI_ENDED;
 }
 
@@ -484,7 +468,7 @@ static void give_up(peri_loop *l, peri_task *t) {
   peri_block *b = t->on;
   peri_waitlist_remove(b->waiters, &t->run);
   t->out.phase = PERI_STARVED;
-  disown_blocks(l, t, &t->scope);
+  peri_block_disown(l, t, &t->scope);
 }
 
 /* Nothing is ready and nothing can come: the run's main task is told, or
@@ -624,45 +608,6 @@ peri_task *peri_wait_enter(lua_State *L, peri_loop *l) {
   else
     t->scope.raised = 0;
   return t;
-}
-
-/* }===================================================================== */
-
-/* {== Blocks =========================================================== */
-
-void peri_block_open(peri_loop *l, peri_block *b) {
-  peri_task *t = l->current;
-  b->task = t;
-  b->culprit = NULL;
-  peri_scope_init(&b->scope, t->inner, PERI_SCOPE_BLOCK);
-  t->inner = &b->scope;
-}
-
-void peri_block_close(peri_loop *l, peri_block *b) {
-  assert(b->task && b->task->inner == &b->scope);
-  b->task->inner = b->scope.parent;
-  if (b->scope.cause) b->task->on = NULL; /* see peri_debug_swallowed */
-  b->task = NULL;
-  peri_scope_remove(l, &b->scope);
-}
-
-/* False where nothing can be suspended, or closed by coroutine.close. */
-static int can_wait(lua_State *L, const peri_loop *l) {
-  if (l->callback) return 0;
-  if (l->current == l->root) return !l->running && !l->hosted && !l->closing;
-  return l->top == L && lua_isyieldable(L);
-}
-
-peri_block *peri_task_unwind(lua_State *L, peri_loop *l,
-                             const peri_scope *limit) {
-  peri_task *t = l->current;
-  if (!can_wait(L, l)) disown_blocks(l, t, limit);
-  while (t->inner != limit) {
-    peri_block *b = PERI_OF(t->inner, peri_block, scope);
-    if (!b->abandon(l, b)) return b;
-    peri_block_close(l, b);
-  }
-  return NULL;
 }
 
 /* }===================================================================== */

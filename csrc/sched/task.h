@@ -246,10 +246,13 @@ static inline int peri_block_is_ours(const peri_loop *l,
   return s && s != limit && b->task == l->current;
 }
 
-/* Opens and closes blocks of the running task. A block is closed when all
-** blocks inside it are; peri_block_close says whether that was so. */
+/* Opens and closes blocks of the running task (in block.c). A block is closed
+** when all blocks inside it are. */
 void peri_block_open(peri_loop *l, peri_block *b);
 void peri_block_close(peri_loop *l, peri_block *b);
+
+/* Takes the blocks inside `limit` from a task that cannot close them. */
+void peri_block_disown(peri_loop *l, peri_task *t, const peri_scope *limit);
 
 /* Leaves, for the running task, the blocks inside `limit` that are still
 ** open. Returns NULL, or a block that it must wait for: park, on wake call

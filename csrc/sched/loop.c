@@ -127,7 +127,6 @@ static void run_batch(peri_loop *l, lua_State *L) {
     r->run(l, r, L);
     end_activation(l);
     if (peri_loop_forked(l)) put_back(l); /* the parent runs the others */
-    if (l->watch) l->watch(l, L);
   }
 }
 
@@ -136,7 +135,7 @@ static int spent(const peri_loop *l, const peri_budget *b) {
   return b->stop_at != UINT64_MAX && l->poller->now() >= b->stop_at;
 }
 
-/* The same in a hosted step, which has a budget. */
+/* The same in a hosted step, which has a budget, and in debug. */
 static void run_some(peri_loop *l, lua_State *L, peri_budget *b) {
   while (!peri_link_alone(&l->batch)) {
     peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
@@ -144,9 +143,9 @@ static void run_some(peri_loop *l, lua_State *L, peri_budget *b) {
     r->run(l, r, L);
     end_activation(l);
     if (l->after) l->after(l);
-    if (l->watch) l->watch(l, L);
     b->resumed++;
     if (spent(l, b)) put_back(l);
+    if (l->watch) l->watch(l, L); /* of what is left to be run now */
   }
 }
 
@@ -194,8 +193,12 @@ void peri_loop_watch(peri_loop *l, peri_watch_fn fn) {
 }
 
 void peri_loop_flush(peri_loop *l, lua_State *L) {
+  peri_budget all = {UINT64_MAX, UINT32_MAX, 1, 0, 0};
   begin_round(l, L);
-  run_batch(l, L);
+  if (l->watch)
+    run_some(l, L, &all);
+  else
+    run_batch(l, L);
   end_round(l);
 }
 

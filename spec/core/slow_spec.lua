@@ -264,6 +264,30 @@ describe("a program in debug", function()
     ]]
   end)
 
+  it("is not slow in between the steps of its host", function()
+    helper.program [[
+      local aio = require "perilune"
+      require("perilune.debug").enable { slow = 0.2 }
+      local reports = 0
+      aio.loop():on_error(function() reports = reports + 1 end)
+      local function spin(s)
+        local before = os.clock()
+        repeat until os.clock() - before > s
+      end
+      for i = 1, 3 do
+        aio.spawn(spin, 0.002)
+      end
+      for _ = 1, 3 do
+        aio.loop():step(0) -- one of them, the others are put back
+        spin(0.25)
+      end
+      assert(reports == 0, reports)
+      aio.spawn(spin, 0.25)
+      aio.loop():step(1)
+      assert(reports == 1, reports)
+    ]]
+  end)
+
   it("ends well from inside a slow step", function()
     local _, _, status = helper.script [[
       local aio = require "perilune"

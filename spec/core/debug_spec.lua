@@ -67,7 +67,7 @@ describe("a leak in debug", function()
         ends.turn()
       end
     end, {
-      debug = true,
+      debug = { slow = false },
       on_error = function(err, info)
         texts[#texts + 1] = info.kind .. " " .. err
       end,

@@ -99,7 +99,7 @@ describe("in debug a task that swallows", function()
   local function debugged(fn)
     return function()
       told = {}
-      helper.manual(fn, { debug = true, on_error = report })
+      helper.manual(fn, { debug = { slow = false }, on_error = report })
     end
   end
 

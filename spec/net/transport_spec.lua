@@ -829,7 +829,7 @@ describe("close", function()
         has(("leak a %s was collected before it was closed (%s)")
           :format(what, name), log:text())
       end
-    end, { debug = true, on_error = function(err, info)
+    end, { debug = { slow = false }, on_error = function(err, info)
       log(info.kind .. " " .. err)
     end })
   end)

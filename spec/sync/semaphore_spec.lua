@@ -205,7 +205,7 @@ describe("a permit", function()
       collectgarbage()
       settle()
       assert.equal(2, free(sem))
-    end, { debug = true, on_error = function(err, info)
+    end, { debug = { slow = false }, on_error = function(err, info)
       texts(info.kind, err)
     end })
     assert.equal("leak:a permit was collected before it was released, made at "

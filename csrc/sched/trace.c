@@ -232,27 +232,41 @@ static void add_task(lua_State *L, peri_loop *l, luaL_Buffer *b,
 
 #define LISTED 20 /* tasks named in the report */
 
+/* The parked task in a slot, or NULL. */
+static const peri_task *waiting_in(peri_loop *l, uint32_t slot) {
+  lua_rawgeti(l->stash, PERI_STASH_TASKS, slot);
+  const peri_task *t = lua_touserdata(l->stash, -1);
+  lua_pop(l->stash, 1);
+  return t && t->out.phase == PERI_ARMED ? t : NULL;
+}
+
+/* Pushes who waits for what; returns how many that are. */
+static uint32_t push_waiting(lua_State *L, peri_loop *l) {
+  luaL_Buffer b;
+  uint32_t count = 0;
+  luaL_buffinit(L, &b);
+  for (uint32_t i = 1; i <= l->slots; i++) {
+    const peri_task *t = waiting_in(l, i);
+    if (t && count++ < LISTED) add_task(L, l, &b, t);
+  }
+  if (count > LISTED) {
+    lua_pushfstring(L, "\n  and %d more", (int)(count - LISTED));
+    luaL_addvalue(&b);
+  }
+  luaL_pushresult(&b);
+  return count;
+}
+
 int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t) {
   peri_trace_check_fork(L, l);
-  luaL_Buffer b;
-  uint32_t listed = 0;
   peri_error_room(L, LUA_MINSTACK);
   push_wait(L, l, t->wait, L);
   const char *what = lua_tostring(L, -1);
-  luaL_buffinit(L, &b);
-  for (uint32_t i = 1; i <= l->slots && listed < LISTED; i++) {
-    lua_rawgeti(l->stash, PERI_STASH_TASKS, i);
-    peri_task *other = lua_touserdata(l->stash, -1);
-    lua_pop(l->stash, 1);
-    if (!other || other->out.phase != PERI_ARMED) continue;
-    add_task(L, l, &b, other);
-    listed++;
-  }
-  luaL_pushresult(&b);
+  uint32_t count = push_waiting(L, l);
   peri_error_new(L, "EDEADLK",
                  "nothing can wake this wait (%s): no timer, no open handle "
                  "and no other task is left to do it%s%s",
-                 what, listed ? "; waiting are" : "", lua_tostring(L, -1));
+                 what, count ? "; waiting are" : "", lua_tostring(L, -1));
   return lua_error(L);
 }
 

@@ -108,6 +108,19 @@ describe("a deadlock", function()
     has(("task %d waits for task \"bee\" at "):format(other), e.message)
   end))
 
+  it("of many names some, and counts the others", bare(function()
+    local e = helper.raised(aio.run, function()
+      local f = aio.future()
+      for _ = 1, 25 do
+        aio.spawn(f.await, f)
+      end
+      f:await()
+    end)
+    local _, named = e.message:gsub("waits for future", "")
+    assert.equal(20, named)
+    has("and 5 more", e.message)
+  end))
+
   it("names what the main chunk waits for", bare(function()
     local f = aio.future():name "godot"
     has('this wait (future "godot")', helper.raised(f.await, f).message)

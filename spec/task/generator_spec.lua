@@ -394,6 +394,33 @@ describe("a generator that waits", function()
     helper.failed("ETIMEDOUT", aio.timeout(1, gen))
   end))
 
+  it("is in the traceback of the task that runs it", case(function()
+    local function outer(fn) aio.coroutine.wrap(fn)() end
+    local function inner() return (aio.task():traceback()) end
+    local text
+    aio.spawn(function()
+      outer(function() text = inner() end)
+    end):await()
+    helper.has("'inner'", text)
+    helper.has("'outer'", text)
+  end))
+
+  it("is in the task's traceback, with those around it", case(function()
+    local function outer(fn) aio.coroutine.wrap(fn)() end
+    local function middle(fn) aio.coroutine.wrap(fn)() end
+    local function inner() aio.sleep(1) end
+    local t = aio.spawn(function()
+      outer(function() middle(function() inner() end) end)
+    end)
+    aio.yield()
+    local text = t:traceback()
+    local at = 0
+    for _, name in ipairs { "inner", "middle", "outer" } do
+      at = assert(text:find(name, at + 1, true), text)
+    end
+    t:await()
+  end))
+
   it("is in the task's traceback", case(function()
     local function in_generator() aio.sleep(1) end
     local t = aio.spawn(function()

@@ -86,7 +86,7 @@ static void hold(subscription *s, int on) {
 static void stop(watcher *w) {
   if (!w->started) return;
   w->started = 0;
-  uv_signal_stop(&w->uv);
+  if (!uv_is_closing((uv_handle_t *)&w->uv)) uv_signal_stop(&w->uv);
 #ifndef _WIN32
   peri_caught_end(w->signum);
 #endif

@@ -45,6 +45,11 @@ local function main()
     aio.coroutine.wrap(function() f:await() end)()
   end)
   aio.yield()
+  for _, task in ipairs { t, waiter } do
+    if task:peek() == "failed" then
+      error(select(2, task:peek()), 0)
+    end
+  end
   local seen = waiter:info().waiting_on
   if seen ~= 'future "answer"' or #aio.tree() < 3 then
     error "a wait is not named"

@@ -60,5 +60,8 @@ end)
 for _, e in ipairs(errors) do
   error(e, 0)
 end
+if closed ~= 9 then
+  local _ = ("x"):rep(1e5) -- memory is short still: the hook could not tell
+end
 
 return value == "value" and closed == 9

@@ -12,10 +12,12 @@ if stress_ready then
   stress_ready()
 end
 
+local failure -- of the server's side, which the client sees as an end
+
 -- The world says no where memory is short; that is an error here.
 local function ensure(value, message, ...)
   if value == nil then
-    error(message, 0)
+    error(failure or message, 0)
   end
   return value, message, ...
 end
@@ -33,7 +35,7 @@ local function talk(port)
   end
 end
 
-aio.run(function()
+aio.run({ on_error = function(e) failure = e end }, function()
   local server = ensure(aio.tcp.listen("127.0.0.1", 0))
   local _, port = server:sockname()
   local g <close> = aio.group()

@@ -226,8 +226,8 @@ end
 local SEEDS = tonumber(os.getenv "PERILUNE_SEEDS")
 
 local function settings_of(opts)
-  local few = math.max(6, 30 // SLOW)
-  local settings = { seeds = SEEDS or few, cancel_seeds = SEEDS or few // 3,
+  local few = math.max(3, 30 // SLOW)
+  local settings = { seeds = SEEDS or few, cancel_seeds = SEEDS or (few + 2) // 3,
     deadline = DEADLINE }
   for key, value in pairs(opts) do
     settings[key] = value

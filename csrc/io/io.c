@@ -13,6 +13,7 @@
 #include "dns.h"
 #include "foreign.h"
 #include "handle.h"
+#include "memory.h"
 #include "pipe.h"
 #include "resolver.h"
 #include "sched/callback.h"
@@ -88,6 +89,7 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   luaL_setfuncs(L, functions, 1);
   peri_tcp_open(L, l);
   peri_pipe_open(L, l);
+  peri_memory_open(L, l);
   peri_udp_open(L, l);
   peri_dns_open(L, l);
   peri_signal_open(L, l);

@@ -12,6 +12,7 @@
 **
 ** SPDX-License-Identifier: MIT
 */
+#include "memory.h"
 #include "transport.h"
 #include "want.h"
 
@@ -30,7 +31,7 @@
 /* {== From the kernel ================================================== */
 
 static void stop(peri_transport *c) {
-  if (c->watching) uv_read_stop(&c->uv.stream);
+  if (c->watching && !c->memory) uv_read_stop(&c->uv.stream);
   c->watching = 0;
 }
 
@@ -44,7 +45,7 @@ static int wake_reader(peri_loop *l, peri_transport *c) {
 
 /* There is something to read: whoever reads is told. With nobody reading
 ** the watch is stopped, or libuv would tell again and again. */
-static void tell(peri_transport *c) {
+void peri_read_tell(peri_transport *c) {
   peri_loop *l = c->h.loop;
   c->readable = 1;
   if (wake_reader(l, c)) return;
@@ -86,14 +87,27 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *b) {
     n = UV_ENOMEM;
   if (b->base) peri_pool_give(l, pool, b->base);
   if (n < 0) ended(c, (int)n);
-  if (n) tell(c);
+  if (n) peri_read_tell(c);
+}
+
+static int fill_from_memory(peri_loop *l, peri_transport *c) {
+  peri_pool *pool = &peri_io_of(l)->pool;
+  peri_room room = {peri_pool_block(l, pool), PERI_BLOCK_SIZE};
+  if (!room.at) return UV_ENOMEM;
+  ssize_t n = peri_memory_recv(c, &room, 1);
+  if (n > 0 && peri_buf_add(l, pool, &c->in, room.at, (size_t)n))
+    n = UV_ENOMEM;
+  peri_pool_give(l, pool, room.at);
+  return n > 0 ? 0 : n ? (int)n : UV_EOF;
 }
 
 int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
-  (void)l;
   (void)want;
   if (!c->readable) return UV_EAGAIN;
   c->readable = 0;
+  int status = c->memory ? fill_from_memory(l, c) : 0;
+  if (status == UV_EAGAIN) return status;
+  if (status) ended(c, status);
   return 0;
 }
 
@@ -108,7 +122,7 @@ static void on_alloc(uv_handle_t *uv, size_t hint, uv_buf_t *b) {
 /* Always UV_ENOBUFS: see on_alloc. */
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *b) {
   (void)b;
-  if (n) tell(transport_of(uv));
+  if (n) peri_read_tell(transport_of(uv));
 }
 
 /* Reads into one place or two, uninterrupted: bytes, or a uv status. */
@@ -116,6 +130,7 @@ static ssize_t read_into(peri_transport *c, peri_room *room, int rooms) {
   struct iovec v[2] = {{room[0].at, room[0].size},
                        {room[1].at, room[1].size}};
   ssize_t n;
+  if (c->memory) return peri_memory_recv(c, room, rooms);
   do
     n = rooms == 1 ? recv(c->fd, room[0].at, room[0].size, 0)
                    : readv(c->fd, v, 2);
@@ -154,6 +169,11 @@ int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
 
 int peri_read_watch(peri_transport *c) {
   if (c->watching) return 0;
+  if (c->memory) {
+    c->watching = 1;
+    peri_memory_watch(c);
+    return 0;
+  }
   int status = uv_read_start(&c->uv.stream, on_alloc, on_read);
   c->watching = !status;
   return status;

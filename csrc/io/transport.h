@@ -5,6 +5,7 @@
 ** read.c       the reading side
 ** write.c      the writing side
 ** protocol.c   callback style
+** memory.c     what stands for a descriptor in tests
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -36,6 +37,7 @@
 #define PERI_LINGER 5000u      /* milliseconds */
 
 typedef struct peri_transport peri_transport;
+typedef struct peri_memory peri_memory;
 
 /* The userdata. A look at `type` tells it from those of others at a fraction
 ** of what comparing metatables costs, for each call of a method. */
@@ -81,6 +83,7 @@ struct peri_transport {
   int read_error, write_error; /* uv status, for good */
   uv_os_sock_t fd;        /* kept here: reading it from uv's struct would
                              fetch three more lines of memory */
+  peri_memory *memory;    /* what it has instead of one, or NULL */
   /* Reading. Bytes of `in` before `cursor` belong to formats that are
   ** done, of a read that is not; of those behind it, `scanned` are known
   ** to hold no delimiter. */
@@ -184,6 +187,9 @@ int peri_read_fill(peri_loop *l, peri_transport *c, size_t want);
 /* Has uv tell when something can be read: 0, or a uv status. */
 int peri_read_watch(peri_transport *c);
 
+/* There is something to read: whoever reads, or the protocol, is told. */
+void peri_read_tell(peri_transport *c);
+
 /* Wakes the reader, stops watching, drops what was read ahead. */
 void peri_read_close(peri_loop *l, peri_transport *c);
 
@@ -202,6 +208,10 @@ static inline size_t peri_write_unsent(const peri_transport *c) {
 
 /* Sends what was gathered. */
 void peri_write_flush(peri_loop *l, peri_transport *c);
+
+/* `n` of the bytes handed over were sent; or nothing can be, any more. */
+void peri_write_sent(peri_loop *l, peri_transport *c, size_t n);
+void peri_write_fail(peri_loop *l, peri_transport *c, int status);
 
 /* Wakes all who wait to write. */
 void peri_write_close(peri_loop *l, peri_transport *c);

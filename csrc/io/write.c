@@ -12,6 +12,7 @@
 **
 ** SPDX-License-Identifier: MIT
 */
+#include "memory.h"
 #include "transport.h"
 
 #include <assert.h>
@@ -52,7 +53,7 @@ static void wake_all(peri_loop *l, peri_transport *c) {
 }
 
 /* Nothing can be sent any more: everybody is told, now or next time. */
-static void fail(peri_loop *l, peri_transport *c, int status) {
+void peri_write_fail(peri_loop *l, peri_transport *c, int status) {
   if (c->write_error) return;
   c->write_error = status;
   peri_write_drop(l, c);
@@ -64,6 +65,7 @@ static void fail(peri_loop *l, peri_transport *c, int status) {
 #if PERI_BY_UV
 
 static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
+  if (c->memory) return peri_memory_send(c, b, n);
   return uv_try_write(&c->uv.stream, b, n);
 }
 
@@ -74,6 +76,7 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
 }
 
 static int shut_down(peri_loop *l, peri_transport *c) {
+  if (c->memory) return peri_memory_shut(c);
   uv_shutdown_t *req = peri_alloc(l, sizeof *req);
   if (!req) return UV_ENOMEM;
   int status = uv_shutdown(req, &c->uv.stream, on_shutdown);
@@ -90,6 +93,7 @@ static int shut_down(peri_loop *l, peri_transport *c) {
 /* Sends without waiting: bytes, or a uv status. By hand, as it spares the
 ** signal that a peer which has gone would cause. */
 static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
+  if (c->memory) return peri_memory_send(c, b, n);
   struct msghdr m = {.msg_iov = (struct iovec *)b, .msg_iovlen = n};
   ssize_t sent;
   do
@@ -103,6 +107,7 @@ static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
 /* By hand, as uv would do so only in a later poll. */
 static int shut_down(peri_loop *l, peri_transport *c) {
   (void)l;
+  if (c->memory) return peri_memory_shut(c);
   return shutdown(c->fd, SHUT_WR) ? -errno : 0;
 }
 
@@ -113,7 +118,7 @@ static void end_side(peri_loop *l, peri_transport *c) {
   if (c->shut != 1 || peri_write_unsent(c) || c->closed) return;
   c->shut = 2;
   int status = shut_down(l, c);
-  if (status) fail(l, c, status);
+  if (status) peri_write_fail(l, c, status);
 }
 
 /* Bytes were sent. */
@@ -127,6 +132,11 @@ static void progress(peri_loop *l, peri_transport *c) {
   peri_transport_drained(l, c);
 }
 
+void peri_write_sent(peri_loop *l, peri_transport *c, size_t n) {
+  c->sent += n;
+  progress(l, c);
+}
+
 /* Also called, with UV_ECANCELED, for what is left when it is closed. */
 static void on_wrote(uv_write_t *req, int status) {
   chunk *k = PERI_OF(req, chunk, req);
@@ -137,7 +147,7 @@ static void on_wrote(uv_write_t *req, int status) {
   peri_free(l, k, sizeof *k + k->len);
   if (c->finished) return;
   if (status)
-    fail(l, c, status);
+    peri_write_fail(l, c, status);
   else
     progress(l, c);
 }
@@ -154,11 +164,11 @@ static int queue(peri_loop *l, peri_transport *c, const uv_buf_t b[2],
   if (first) memcpy(to, b[0].base + b[0].len - first, first);
   if (second) memcpy(to + first, b[1].base + b[1].len - second, second);
   k->len = first + second;
-  int status = uv_write(&k->req, &c->uv.stream, &all, 1, on_wrote);
-  if (status)
-    peri_free(l, k, sizeof *k + k->len);
-  else
-    c->handed += k->len;
+  int status = c->memory
+                 ? peri_memory_queue(c, all.base, all.len)
+                 : uv_write(&k->req, &c->uv.stream, &all, 1, on_wrote);
+  if (!status) c->handed += k->len;
+  if (status || c->memory) peri_free(l, k, sizeof *k + k->len);
   return status;
 }
 
@@ -178,7 +188,7 @@ static void send_all(peri_loop *l, peri_transport *c, const char *s,
   if (!status && (size_t)did < c->outlen + n)
     status = queue(l, c, b, (size_t)did);
   peri_write_drop(l, c);
-  if (status) fail(l, c, status);
+  if (status) peri_write_fail(l, c, status);
   if (c->protocol && !c->choked && peri_write_unsent(c) > PERI_WRITE_HIGH)
     peri_protocol_ready(l, c);
 }
@@ -230,7 +240,7 @@ static void put(peri_loop *l, peri_transport *c, const char *s, size_t n) {
   if (c->outlen + n > most) send_all(l, c, NULL, 0);
   if (c->write_error) return;
   if (take_block(l, c)) {
-    fail(l, c, UV_ENOMEM);
+    peri_write_fail(l, c, UV_ENOMEM);
     return;
   }
   memcpy(c->out + c->outlen, s, n);

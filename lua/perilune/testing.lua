@@ -157,6 +157,49 @@ function testing.it(name, fn, opts)
   end)
 end
 
+-- Transports in memory -----------------------------------------------------------
+
+local ROOM = 65536 -- bytes
+
+local function sizes_of(chunk)
+  local sizes = type(chunk) == "table" and chunk or { chunk }
+  for _, n in ipairs(sizes) do
+    if math.type(n) ~= "integer" or n < 1 or n > 0x7fffffff then
+      check.fail(1, "pair", "field 'chunk': number of bytes, or a list of these, expected", 2)
+    end
+  end
+  return sizes
+end
+
+local function check_pair(opts)
+  for name in pairs(opts) do
+    if name ~= "chunk" and name ~= "room" then
+      check.fail(1, "pair", ("unknown option '%s'"):format(tostring(name)), 1)
+    end
+  end
+  if math.type(opts.room or ROOM) ~= "integer" or (opts.room or ROOM) < 1 then
+    check.fail(1, "pair", "field 'room': number of bytes expected", 1)
+  end
+end
+
+--- Makes two transports that are connected with each other in memory: as those
+-- of `aio.unix.pair`, but what comes when is the same each time. What is written
+-- in a turn can be read in the next one. Never waits.
+-- @param opts table or nil; `chunk`: bytes that arrive at a time, at most, or a
+--   list of such numbers, which are taken in turn, by each side for itself; `room`:
+--   bytes that are under way, at most (65536): more than that are unsent
+-- @return transport, transport
+function testing.pair(opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    check.fail(1, "pair", "table expected, got " .. check.typename(opts))
+  elseif not core.memory then
+    error(core.error("ENOSYS", "there are no transports in this build"), 2)
+  end
+  opts = opts or {}
+  check_pair(opts)
+  return core.memory(opts.room or ROOM, sizes_of(opts.chunk))
+end
+
 -- Exploring ----------------------------------------------------------------------
 
 local SEEDS, CANCEL_SEEDS = 50, 3
@@ -222,6 +265,7 @@ local function broken(run, what, cause)
   local e = core.error("EINVARIANT", text)
   e.cause, e.seed, e.cancel = cause, run.seed, run.cancel or false
   e.cancel_at, e.when = run.cancel_at, run.when
+  run.broken = e
   error(e, 0)
 end
 
@@ -306,8 +350,11 @@ local function alone(opts, run)
   if not core.idle() then
     testing.settle()
   end
-  if not ok then
-    error(err, 0)
+  if not ok and not run.broken then
+    pcall(broken, run, "", err)
+  end
+  if run.broken then
+    error(run.broken, 0)
   end
   return run
 end

@@ -5,6 +5,7 @@
 local aio = require "perilune"
 local core = require "perilune.core"
 local helper = require "spec.helper"
+local testing = require "perilune.testing"
 
 local ends = {}
 
@@ -20,6 +21,11 @@ end
 --- The same by a unix socket.
 function ends.unix()
   return aio.unix.pair()
+end
+
+--- The same in memory.
+function ends.memory()
+  return testing.pair()
 end
 
 --- Closes transports at the end of a block.

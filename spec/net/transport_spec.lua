@@ -12,7 +12,7 @@ local parked, turn = ends.parked, ends.turn
 
 -- Cases that hold for both kinds of sockets. `case` gets two ends.
 local function both(name, case)
-  for _, kind in ipairs { "tcp", "unix" } do
+  for _, kind in ipairs { "tcp", "unix", "memory" } do
     it(name .. " (" .. kind .. ")", real(function()
       local a, b = ends[kind]()
       local _ <close> = ends.held(a, b)

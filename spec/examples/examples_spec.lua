@@ -136,6 +136,16 @@ describe("examples/context.lua", function()
   end)
 end)
 
+describe("examples/breadcrumbs.lua", function()
+  it("mixes up no requests, and keeps nothing of them", function()
+    local out, status = run "breadcrumbs.lua 30"
+    has("40 good, 20 failed, 0 mixed up", out)
+    has("nothing is left of any request", out)
+    has('/rows: asked "row 1 of bad-', out)
+    assert.equal(0, status)
+  end)
+end)
+
 describe("examples/demo.lua", function()
   it("serves its clients and says so", function()
     local out, status = run "demo.lua --clients 200"

@@ -63,9 +63,10 @@ void peri_loop_end(peri_loop *l, int reap) {
   peri_nopoll_open(l); /* finalizers of what is older than the loop come */
   l->dead = 1;
   peri_heap_free(l, &l->timers);
-  peri_realloc(l, l->next_slot, l->slot_room * sizeof *l->next_slot, 0);
-  l->next_slot = NULL;
+  peri_realloc(l, l->slot, l->slot_room * sizeof *l->slot, 0);
+  l->slot = NULL;
   l->slot_room = 0;
+  peri_logical_free_all(l);
 }
 
 /* __gc: tasks end, in one pass in which waits raise; then the outside. */

@@ -199,7 +199,8 @@ static void report_in(peri_loop *l, lua_State *L, const char *kind,
 
 void peri_report(peri_loop *l, lua_State *L, const char *kind,
                  const peri_task *t) {
-  report_in(l, L, kind, t, t ? &t->frame : NULL);
+  peri_frame f = t ? peri_task_frame(l, t) : l->frame;
+  report_in(l, L, kind, t, t ? &f : NULL);
 }
 
 void peri_report_stack(peri_loop *l, lua_State *L, const char *kind) {

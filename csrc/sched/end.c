@@ -57,7 +57,7 @@ static void close_stacks(lua_State *L, peri_loop *l, peri_task *t) {
 /* Handlers run as the task, in its context, and like callbacks cannot wait:
 ** they would drive the loop, where one is not to wait for them. */
 static void close_as(lua_State *L, peri_loop *l, peri_task *t) {
-  peri_frame outer = peri_frame_swap(l, t->frame);
+  peri_frame outer = peri_frame_swap(l, peri_task_frame(l, t));
   peri_task *was = l->current;
   lua_State *called = l->called, *in = l->in;
   unsigned callback = l->callback;
@@ -68,7 +68,7 @@ static void close_as(lua_State *L, peri_loop *l, peri_task *t) {
   l->called = called;
   l->in = in;
   l->current = was;
-  t->frame = peri_frame_swap(l, outer);
+  peri_task_rest(l, t, peri_frame_swap(l, outer));
 }
 
 int peri_task_kill(lua_State *L, peri_loop *l, peri_task *t) {

@@ -18,12 +18,54 @@
 
 #define KEY "perilune.key"
 
+/* {== Indices ========================================================== */
+
+/* Makes room, and chains what is new. */
+static int grow(peri_loop *l) {
+  uint32_t was = l->logical_room, room = was ? 2 * was : 64;
+  size_t size = sizeof *l->logicals;
+  void *at = peri_realloc(l, l->logicals, was * size, room * size);
+  if (!at) return -1;
+  l->logicals = at;
+  l->logical_room = room;
+  l->logicals[0] = NULL;
+  for (uint32_t i = room - 1; i >= was && i; i--) {
+    l->logicals[i] = (void *)(uintptr_t)l->free_logical;
+    l->free_logical = i;
+  }
+  return 0;
+}
+
+static int take_index(peri_loop *l, peri_logical *g) {
+  if (!l->free_logical && grow(l)) return -1;
+  g->index = l->free_logical;
+  l->free_logical = (uint32_t)(uintptr_t)l->logicals[g->index];
+  l->logicals[g->index] = g;
+  return 0;
+}
+
+static void give_index(peri_loop *l, const peri_logical *g) {
+  if (!l->logicals) return; /* the loop is over */
+  l->logicals[g->index] = (void *)(uintptr_t)l->free_logical;
+  l->free_logical = g->index;
+}
+
+void peri_logical_free_all(peri_loop *l) {
+  peri_realloc(l, l->logicals, l->logical_room * sizeof *l->logicals, 0);
+  l->logicals = NULL;
+  l->logical_room = 0;
+}
+
+/* }===================================================================== */
+
 /* {== References ======================================================= */
 
 void peri_logical_release(peri_loop *l, peri_logical *g) {
   if (!g) return;
   assert(g->refs > 0);
-  if (--g->refs == 0) peri_unanchor(l, g);
+  if (--g->refs) return;
+  give_index(l, g);
+  peri_unanchor(l, g);
 }
 
 void peri_logical_leave(peri_loop *l, peri_logical *g) {
@@ -101,6 +143,10 @@ peri_logical *peri_logical_new(lua_State *L, peri_loop *l) {
   g->live = g->hooks = 0;
   luaL_setmetatable(L, KEY);
   peri_anchor(L, l, -1, g);
+  if (take_index(l, g)) {
+    peri_unanchor(l, g);
+    luaL_error(L, "not enough memory");
+  }
   lua_pop(L, 1);
   return g;
 }

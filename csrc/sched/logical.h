@@ -26,6 +26,7 @@ struct peri_logical {
   uint32_t refs;
   uint32_t live;
   uint32_t hooks;    /* how many there are to be called */
+  uint32_t index;    /* in `logicals` of the loop */
 };
 
 /* Makes one with a single reference, which the caller owns. May raise out of
@@ -35,6 +36,10 @@ peri_logical *peri_logical_new(lua_State *L, peri_loop *l);
 static inline peri_logical *peri_logical_retain(peri_logical *g) {
   if (g) g->refs++;
   return g;
+}
+
+static inline uint32_t peri_logical_index(const peri_logical *g) {
+  return g ? g->index : 0;
 }
 
 /* Gives up a reference; NULL is none. Never raises. */
@@ -61,5 +66,8 @@ void peri_logical_take(lua_State *L, peri_loop *l, peri_logical *g);
 
 /* Makes the logical context of the Lua state. Called once. */
 void peri_logical_open(lua_State *L, peri_loop *l);
+
+/* Frees the array of them, at the end of the loop. */
+void peri_logical_free_all(peri_loop *l);
 
 #endif

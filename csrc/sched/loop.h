@@ -120,6 +120,16 @@ typedef struct peri_frame {
                             nobody has asked for it yet */
 } peri_frame;
 
+/* A slot of the table of tasks. What a task has of logical contexts is here,
+** as an index of `logicals`, since with pointers tasks would be too large. */
+typedef struct peri_slot {
+  union {
+    uint32_t next;    /* while it is free: the next free one */
+    uint32_t logical; /* of the task's frame, while that does not run */
+  };
+  uint32_t own; /* that lives while the task does; 0 until it is asked for */
+} peri_slot;
+
 /*
 ** Lua values that the loop holds live on the stack of a thread of its own,
 ** the stash: an index there reaches them without a look-up.
@@ -206,12 +216,15 @@ struct peri_loop {
                            innermost generator it runs; NULL if no task runs */
   peri_frame frame;     /* of whoever runs */
   lua_State *in;        /* where that frame is: only there it is changed */
+  peri_logical **logicals; /* all, by their index; 0 is NULL */
+  uint32_t logical_room;   /* room for so many in `logicals` */
+  uint32_t free_logical;   /* first free index; these are chained, or 0 */
   peri_logical *origin; /* the logical context of the Lua state */
   peri_link hooked;     /* logical contexts that have hooks */
   peri_owner *background; /* owner of tasks made by aio.spawn */
   lua_State *stash;
-  uint32_t *next_slot;  /* of the table of tasks: slot -> next free one */
-  uint32_t slot_room;   /* room for so many in `next_slot` */
+  peri_slot *slot;      /* of the table of tasks: what C knows of a slot */
+  uint32_t slot_room;   /* room for so many in `slot` */
   uint32_t slots;       /* tasks ever alive at once */
   uint32_t free_slot;   /* first free slot, or 0 */
   uint32_t ids;         /* tasks made so far */

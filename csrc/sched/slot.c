@@ -16,10 +16,10 @@
 
 static int grow_slots(peri_loop *l) {
   uint32_t room = l->slot_room ? 2 * l->slot_room : 64;
-  size_t size = sizeof *l->next_slot;
-  void *at = peri_realloc(l, l->next_slot, l->slot_room * size, room * size);
+  size_t size = sizeof *l->slot;
+  void *at = peri_realloc(l, l->slot, l->slot_room * size, room * size);
   if (!at) return -1;
-  l->next_slot = at;
+  l->slot = at;
   l->slot_room = room;
   return 0;
 }
@@ -33,7 +33,7 @@ static void add_slot(lua_State *L, peri_loop *l) {
   lua_pushboolean(L, 0);
   lua_rawseti(L, -2, slot);
   lua_pop(L, 1);
-  l->next_slot[slot] = 0;
+  l->slot[slot].next = 0;
   l->free_slot = l->slots = slot;
 }
 
@@ -62,7 +62,8 @@ lua_State *peri_slot_coroutine(lua_State *L, peri_loop *l, int idx) {
 /* The key exists, so this allocates nothing. */
 void peri_slot_take(peri_loop *l, peri_task *t) {
   uint32_t slot = t->out.slot = l->free_slot;
-  l->free_slot = l->next_slot[slot];
+  l->free_slot = l->slot[slot].next;
+  l->slot[slot].logical = l->slot[slot].own = 0;
   lua_rawseti(l->stash, PERI_STASH_TASKS, slot);
 }
 
@@ -83,7 +84,7 @@ void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle) {
   uint32_t slot = t->out.slot;
   push_idle(l, idle);
   lua_rawseti(l->stash, PERI_STASH_TASKS, slot);
-  l->next_slot[slot] = l->free_slot;
+  l->slot[slot].next = l->free_slot;
   l->free_slot = slot;
   t->out.slot = 0;
 }
@@ -93,7 +94,7 @@ void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle) {
 static void trim(peri_loop *l) {
   lua_State *S = l->stash;
   uint32_t n = 0;
-  for (uint32_t slot = l->free_slot; slot; slot = l->next_slot[slot]) {
+  for (uint32_t slot = l->free_slot; slot; slot = l->slot[slot].next) {
     int idle = lua_rawgeti(S, PERI_STASH_TASKS, slot) == LUA_TTHREAD;
     lua_pop(S, 1);
     if (!idle || n++ < POOL_KEPT || n % 2) continue;
@@ -135,12 +136,14 @@ peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx) {
 }
 
 void peri_task_forget(peri_loop *l, peri_task *t) {
-  peri_frame_release(l, &t->frame);
-  peri_logical_release(l, t->logical);
-  t->logical = NULL;
+  peri_frame f = peri_task_frame(l, t);
+  peri_logical_release(l, peri_task_own(l, t));
+  peri_frame_release(l, &f);
+  peri_task_rest(l, t, f);
 }
 
 void peri_task_release(peri_loop *l, peri_task *t) {
+  if (!t->out.slot) return;
   peri_task_forget(l, t);
-  if (t->out.slot) peri_slot_free(l, t, NULL);
+  peri_slot_free(l, t, NULL);
 }

@@ -70,8 +70,7 @@ static void task_init(peri_loop *l, peri_task *t, peri_owner *owner) {
   t->on = NULL;
   peri_scope_init(&t->scope, owner ? &owner->scope : NULL, PERI_SCOPE_TASK);
   t->inner = &t->scope;
-  t->frame = (peri_frame){NULL, NULL};
-  t->logical = NULL;
+  t->context = NULL;
   t->out.phase = owner ? PERI_NEW : PERI_RUNNING;
   t->id = l->ids++;
   t->since = 0;
@@ -99,15 +98,21 @@ static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_pushcfunction(co, guard);
 }
 
+/* Has `g` live as long as the task does. */
+static void own(peri_loop *l, const peri_task *t, peri_logical *g) {
+  l->slot[t->out.slot].own = peri_logical_index(peri_logical_retain(g));
+  peri_logical_enter(g);
+}
+
 /* A task that begins a logical context has only the place for it. */
 static void capture(peri_loop *l, peri_task *t, int begins) {
   if (begins) {
-    t->frame.context = peri_context_capture(l);
+    t->context = peri_context_capture(l);
     return;
   }
-  t->frame = peri_frame_capture(l);
-  t->logical = peri_logical_retain(t->frame.logical);
-  peri_logical_enter(t->logical);
+  peri_frame f = peri_frame_capture(l);
+  peri_task_rest(l, t, f);
+  own(l, t, f.logical);
 }
 
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
@@ -148,11 +153,11 @@ peri_logical *peri_task_logical(lua_State *L, peri_loop *l) {
   if (peri_frame_foreign(l)) return l->origin;
   if (l->frame.logical) return l->frame.logical;
   peri_task *t = l->current;
-  if (!t->logical) {
-    t->logical = peri_logical_new(L, l);
-    peri_logical_enter(t->logical);
-  }
-  return l->frame.logical = peri_logical_retain(t->logical);
+  peri_logical *g = t == l->root ? l->origin : peri_task_own(l, t);
+  if (g) return l->frame.logical = peri_logical_retain(g);
+  g = peri_logical_new(L, l);
+  own(l, t, g);
+  return l->frame.logical = g;
 }
 
 const peri_owner *peri_task_run(const peri_loop *l) {
@@ -213,7 +218,7 @@ void peri_task_finish(peri_loop *l, peri_task *t, int how) {
   peri_outcome_settle(l, &t->out, state);
   o->live--;
   l->tasks--;
-  peri_logical_leave(l, t->logical);
+  peri_logical_leave(l, peri_task_own(l, t));
   if (o->ended(l, o, t)) return;
   peri_task_forget(l, t);
   peri_slot_free(l, t, idle);
@@ -367,7 +372,7 @@ static void yielded(peri_loop *l, peri_task *t, int nres) {
 
 static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
   peri_task *t = PERI_OF(r, peri_task, run);
-  peri_frame outer = peri_frame_swap(l, t->frame);
+  peri_frame outer = peri_frame_swap(l, peri_task_frame(l, t));
   lua_State *in = l->in;
   int nres = 0, nargs = 0;
   if (t->out.phase == PERI_NEW) {
@@ -383,7 +388,7 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
   l->current = l->root;
   l->top = NULL;
   l->in = in;
-  t->frame = peri_frame_swap(l, outer);
+  peri_task_rest(l, t, peri_frame_swap(l, outer));
   if (status == LUA_YIELD)
     yielded(l, t, nres);
   else

@@ -72,9 +72,8 @@ struct peri_task {
   peri_scope scope;  /* outermost of this task; its parent is the owner's */
   lua_State *co;     /* NULL once it has ended; anchored by the userdata */
   peri_scope *inner; /* innermost open scope */
-  peri_frame frame;  /* while it does not run */
-  peri_logical *logical; /* its own, which lives while it does; NULL until
-                            it is asked for */
+  peri_context *context; /* of its frame, while that does not run; the rest
+                            is in its slot */
   uint32_t id;
   uint32_t since;    /* when it parked: milliseconds of the loop's clock. Once
                         it has ended: when it has last won a select, or 0 */
@@ -102,6 +101,26 @@ void peri_owner_init(peri_owner *o, peri_scope *parent,
 */
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
                          int nargs, int begins);
+
+/* The frame of a task that does not run. */
+static inline peri_frame peri_task_frame(const peri_loop *l,
+                                         const peri_task *t) {
+  uint32_t slot = t->out.slot;
+  return (peri_frame){t->context,
+                      slot ? l->logicals[l->slot[slot].logical] : NULL};
+}
+
+/* Has it keep its frame, as it ceases to run. */
+static inline void peri_task_rest(peri_loop *l, peri_task *t, peri_frame f) {
+  t->context = f.context;
+  l->slot[t->out.slot].logical = peri_logical_index(f.logical);
+}
+
+/* The logical context that lives while the task does, or NULL. */
+static inline peri_logical *peri_task_own(const peri_loop *l,
+                                          const peri_task *t) {
+  return l->logicals[l->slot[t->out.slot].own];
+}
 
 /* The logical context of what runs, which is made if nobody has asked for it
 ** so far. May raise out of memory: to be called by whatever will capture the

@@ -9,6 +9,7 @@ local aio = require "perilune"
 
 local BATCH <const> = 1000
 local GATHERED <const> = 10000
+local LIMIT <const> = 100
 local CONNECTIONS <const> = 4096
 
 -- The meter ------------------------------------------------------------------
@@ -186,6 +187,51 @@ function workloads.ctx_spawn(operations)
   local var = aio.context.var("bench")
   var:set(7)
   spawn_await(operations, function() return var:get() end)
+end
+
+function workloads.lock(operations)
+  local lock = aio.lock()
+  start()
+  for _ = 1, operations do
+    lock:acquire()
+    lock:release()
+  end
+  stop(operations)
+end
+
+-- Selects of two channels: first both have something, then they have not.
+function workloads.select2(operations)
+  local half = operations // 2
+  local a, b = aio.channel(half), aio.channel(half)
+  local function fill(wait)
+    for i = 1, half // 2 do
+      a:put(i)
+      wait()
+      b:put(i)
+      wait()
+    end
+  end
+  local get_a, get_b, select = a:get_op(), b:get_op(), aio.select
+  fill(function() end)
+  start()
+  for _ = 1, half // 2 * 2 do select { get_a, get_b } end
+  local filling = aio.spawn(fill, aio.yield)
+  for _ = 1, half // 2 * 2 do select { get_a, get_b } end
+  stop(half // 2 * 4)
+  filling:await()
+end
+
+function workloads.map(operations)
+  local list = {}
+  for i = 1, GATHERED do list[i] = i end
+  local function wait()
+    aio.yield()
+    return 1
+  end
+  local rounds = math.max(1, operations // GATHERED)
+  start()
+  for _ = 1, rounds do aio.map(list, wait, LIMIT) end
+  stop(rounds * GATHERED)
 end
 
 -- Servers --------------------------------------------------------------------

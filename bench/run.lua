@@ -140,6 +140,43 @@ function parts.cancel()
     "x", "<=", 18)
 end
 
+-- What tasks do among themselves: operations, and how many times asyncio's CPU
+-- time it is to take at least. Where there is no bar, it is only shown.
+local BETWEEN <const> = {
+  { "future", 100000, 7, "future round trip between two tasks" },
+  { "queue1", 100000, 15, "channel with room for 1" },
+  { "queue100", 200000, 5, "channel with room for 100" },
+  { "gather", 100000, 9, "all of 10,000" },
+  { "cancel", 50000, 9, "cancel a sleeper" },
+  { "ctx_get", 2000000, 0.6, "get a context variable" },
+  { "ctx_set", 1000000, 2, "set a context variable" },
+  { "lock", 300000, nil, "lock and release" },
+  { "select2", 40000, nil, "select of two" },
+  { "map", 50000, nil, "map of 10,000, 100 at a time" },
+}
+
+function parts.between()
+  local python = os.getenv("BENCH_PYTHON") or "python3"
+  if not succeeds(python .. " -c 'import asyncio'") then
+    return skip("work between tasks, to asyncio", "there is no python3")
+  end
+  for _, case in ipairs(BETWEEN) do
+    local name, n, bar, what = table.unpack(case, 1, 4)
+    local function cost(program)
+      local line = output(("%s %s %d"):format(program, name, n))
+      return tonumber(line:match('"cpu":([%d.]+)')) / tonumber(line:match('"n":(%d+)'))
+    end
+    local times = ratio(function() return cost(python .. " bench/between.py") end,
+      function() return cost(peer) end)
+    what = what .. ", to asyncio"
+    if bar then
+      row(what, times, "x", ">=", bar)
+    else
+      print(("%-46s %11s"):format(what, ("%.2f x"):format(times)))
+    end
+  end
+end
+
 function parts.allocations()
   -- The task itself, and the permit; the others allocate nothing.
   local bars = { spawn = 1, semaphore = 1 }
@@ -266,7 +303,7 @@ end
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
-  "allocations", "echo", "lines", "churn", "memory", "startup" }
+  "between", "allocations", "echo", "lines", "churn", "memory", "startup" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

@@ -778,3 +778,34 @@ describe("any schedule", function()
     end))
   end
 end)
+
+-- The main task of each run is cancelled at each of its waits in turn.
+describe("a select that is cancelled anywhere", function()
+  it("has taken a value or has not, and put one or not", function()
+    testing.explore {
+      seeds = helper.many(60),
+      scenario = function()
+        local a, b, n = aio.channel(), aio.channel(1), 0
+        local other = aio.spawn(function()
+          for i = 1, 4 do
+            aio.select { a:put_op(i), b:put_op(i) }
+          end
+        end)
+        local ok, e = pcall(function()
+          for _ = 1, 4 do
+            n = n + (aio.select { a:get_op(), b:get_op() } and 1 or 0)
+          end
+        end)
+        assert(ok or aio.is_cancelled(e), e)
+        aio.shield(nil, function()
+          while n < 4 do
+            n = n + (aio.select { a:get_op(), b:get_op(), timeout = 1 } and 1 or 5)
+          end
+          assert(n == 4, "a value was lost or doubled")
+          assert(not a:try_get() and not b:try_get(), "a value was doubled")
+          other:join()
+        end)
+      end,
+    }
+  end)
+end)

@@ -27,6 +27,7 @@ local PUBLIC = {
   ["every"] = { every = "aio." },
   ["tcp"] = { tcp = "aio.tcp." },
   ["unix"] = { unix = "aio.unix." },
+  ["process"] = { process = "aio.process.", Process = "process:" },
   ["dns"] = { dns = "aio.dns." },
   ["udp"] = { udp = "aio.udp." },
   ["serve"] = { serve = "server:" },

@@ -1,7 +1,7 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, signals, subscribe, poll_fd; and what a run needs for its end:
+** Lua side: core.tcp, unix, udp, dns, signals, subscribe, poll_fd, process; and what a run needs for its end:
 ** lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
@@ -15,6 +15,7 @@
 #include "handle.h"
 #include "memory.h"
 #include "pipe.h"
+#include "process.h"
 #include "resolver.h"
 #include "sched/callback.h"
 #include "server.h"
@@ -96,4 +97,5 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   peri_subscribe_open(L, l);
   peri_slow_open(L);
   peri_foreign_open(L, l);
+  peri_process_open(L, l);
 }

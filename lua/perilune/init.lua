@@ -75,6 +75,7 @@ if core.tcp then
   later.tcp = "tcp"
   later.unix = "unix"
   later.dns = "dns"
+  later.process = "process"
 end
 if core.udp then
   later.udp = "udp"

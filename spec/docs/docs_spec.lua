@@ -57,6 +57,7 @@ local OBJECTS = {
 local HIDDEN = {
   ["perilune.run"] = true, ["perilune.watch"] = true, ["perilune.bound"] = true,
   ["perilune.generator"] = true, ["perilune.lookup"] = true, ["perilune.resolver"] = true,
+  ["perilune.child"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
   ["perilune.probe"] = true, ["perilune.select"] = true, ["perilune.operation"] = true,
   ["perilune.slow"] = true,

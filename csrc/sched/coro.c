@@ -167,7 +167,8 @@ static int left_open(lua_State *L, peri_loop *l, generator *g) {
   lua_settop(L, 1);
   peri_trace_left_open(L, l);
   lua_pushvalue(L, 1);
-  close_inside(L, l, g, lua_tothread(L, 1), 1, 0); /* errors of its handlers are not raised */
+  /* Errors of its handlers are not raised. */
+  close_inside(L, l, g, lua_tothread(L, 1), 1, 0);
   lua_settop(L, 2);
   return unwind(L, l, g);
 }
@@ -376,7 +377,8 @@ static int coro_close(lua_State *L) {
     return luaL_error(L, "cannot close a task from outside the loop");
   if (g && g->busy)
     return luaL_error(L, "cannot close a normal coroutine");
-  if (close_inside(L, l, g, co, lua_gettop(L), LUA_MULTRET)) return lua_error(L);
+  if (close_inside(L, l, g, co, lua_gettop(L), LUA_MULTRET))
+    return lua_error(L);
   return lua_gettop(L);
 }
 

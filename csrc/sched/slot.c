@@ -6,7 +6,7 @@
 ** slots are chained in C; slots are numbered from 1.
 **
 ** The table is in the stash; the chain is an array of the loop's, freed with
-** it.
+** it. It also has, for each task, of which logical contexts that is.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -89,6 +89,42 @@ void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle) {
   t->out.slot = 0;
 }
 
+/* {== Context ========================================================== */
+
+void peri_slot_own(peri_loop *l, const peri_task *t, peri_logical *g) {
+  l->slot[t->out.slot].own = peri_logical_index(peri_logical_retain(g));
+  peri_logical_enter(g);
+}
+
+/* A frame without one is of a task that begins one: others have captured
+** theirs. */
+peri_logical *peri_task_logical(lua_State *L, peri_loop *l) {
+  if (peri_frame_foreign(l)) return l->origin;
+  if (l->frame.logical) return l->frame.logical;
+  peri_task *t = l->current;
+  peri_logical *g = t == l->root ? l->origin : peri_task_own(l, t);
+  if (g) return l->frame.logical = peri_logical_retain(g);
+  g = peri_logical_new(L, l);
+  peri_slot_own(l, t, g);
+  return l->frame.logical = g;
+}
+
+const peri_owner *peri_task_run(const peri_loop *l) {
+  peri_scope *s = &l->current->scope;
+  while (s->parent) s = s->parent;
+  if (s->kind != PERI_SCOPE_OWNER) return l->background;
+  return PERI_OF(s, peri_owner, scope);
+}
+
+void peri_task_forget(peri_loop *l, peri_task *t) {
+  peri_frame f = peri_task_frame(l, t);
+  peri_logical_release(l, peri_task_own(l, t));
+  peri_frame_release(l, &f);
+  peri_task_rest(l, t, f);
+}
+
+/* }===================================================================== */
+
 /* Called after each cycle of the collector: lets go of half of the idle
 ** coroutines, if there are many. */
 static void trim(peri_loop *l) {
@@ -133,13 +169,6 @@ peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx) {
   peri_outcome *o = peri_outcome_test(L, l, idx);
   if (!o || o->kind != PERI_TASK) luaL_typeerror(L, idx, "task");
   return (peri_task *)(void *)o;
-}
-
-void peri_task_forget(peri_loop *l, peri_task *t) {
-  peri_frame f = peri_task_frame(l, t);
-  peri_logical_release(l, peri_task_own(l, t));
-  peri_frame_release(l, &f);
-  peri_task_rest(l, t, f);
 }
 
 void peri_task_release(peri_loop *l, peri_task *t) {

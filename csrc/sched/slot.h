@@ -21,6 +21,9 @@ void peri_slot_take(peri_loop *l, peri_task *t);
 ** for it can run another function then; or NULL. Cannot fail. */
 void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle);
 
+/* Has `g` live as long as the task does. */
+void peri_slot_own(peri_loop *l, const peri_task *t, peri_logical *g);
+
 /* Has idle coroutines let go as the collector goes round. Called once. */
 void peri_slot_open(lua_State *L, peri_loop *l);
 

@@ -98,12 +98,6 @@ static void load(lua_State *L, peri_loop *l, peri_task *t, int idx) {
   lua_pushcfunction(co, guard);
 }
 
-/* Has `g` live as long as the task does. */
-static void own(peri_loop *l, const peri_task *t, peri_logical *g) {
-  l->slot[t->out.slot].own = peri_logical_index(peri_logical_retain(g));
-  peri_logical_enter(g);
-}
-
 /* A task that begins a logical context has only the place for it. */
 static void capture(peri_loop *l, peri_task *t, int begins) {
   if (begins) {
@@ -112,7 +106,7 @@ static void capture(peri_loop *l, peri_task *t, int begins) {
   }
   peri_frame f = peri_frame_capture(l);
   peri_task_rest(l, t, f);
-  own(l, t, f.logical);
+  peri_slot_own(l, t, f.logical);
 }
 
 peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
@@ -141,30 +135,6 @@ peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
   l->tasks++;
   peri_loop_ready(l, &t->run);
   return t;
-}
-
-/* }===================================================================== */
-
-/* {== Context ========================================================== */
-
-/* A frame without one is of a task that begins one: others have captured
-** theirs. */
-peri_logical *peri_task_logical(lua_State *L, peri_loop *l) {
-  if (peri_frame_foreign(l)) return l->origin;
-  if (l->frame.logical) return l->frame.logical;
-  peri_task *t = l->current;
-  peri_logical *g = t == l->root ? l->origin : peri_task_own(l, t);
-  if (g) return l->frame.logical = peri_logical_retain(g);
-  g = peri_logical_new(L, l);
-  own(l, t, g);
-  return l->frame.logical = g;
-}
-
-const peri_owner *peri_task_run(const peri_loop *l) {
-  peri_scope *s = &l->current->scope;
-  while (s->parent) s = s->parent;
-  if (s->kind != PERI_SCOPE_OWNER) return l->background;
-  return PERI_OF(s, peri_owner, scope);
 }
 
 /* }===================================================================== */

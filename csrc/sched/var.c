@@ -2,8 +2,8 @@
 ** var.c - the context, opened to Lua: variables, bind, run, suppress.
 **
 ** Lua side: context.var, bind, run, suppress (and those of key.c); a variable
-** has get, set, let, with. A variable is the key of its value in the map of a context; nil as
-** a value is stored as a light pointer.
+** has get, set, let, with. A variable is the key of its value in the map of a
+** context; nil as a value is stored as a light pointer.
 **
 ** A frame (of a task, a callback, or one of the functions below) holds one
 ** reference to its context. A map that nobody else holds is changed in

@@ -11,8 +11,8 @@
 /* Sets `context`, a table of functions, in the table on top. */
 void peri_var_open(lua_State *L, peri_loop *l);
 
-/* Pushes a function (fn, ...) that calls fn in the frame `f`, or if that is NULL
-** in the root context. */
+/* Pushes a function (fn, ...) that calls fn in the frame `f`, or if that is
+** NULL in the root context. */
 void peri_var_push_caller(lua_State *L, peri_loop *l, const peri_frame *f);
 
 /* Replaces the function on top by one that calls it in the current frame. */

@@ -226,13 +226,13 @@ end
 local SEEDS = tonumber(os.getenv "PERILUNE_SEEDS")
 
 local function settings_of(opts)
-  local few = math.max(3, 30 // SLOW)
-  local settings = { seeds = SEEDS or few, cancel_seeds = SEEDS or (few + 2) // 3,
-    deadline = DEADLINE }
+  local few = SEEDS or math.max(3, 30 // SLOW)
+  local settings = { seeds = few, cancel_seeds = SEEDS or few // 3, deadline = DEADLINE }
   for key, value in pairs(opts) do
     settings[key] = value
   end
   if STRESS then
+    settings.seeds, settings.when = 1, "later"
     settings.scenario = function(state)
       collectgarbage "restart" -- the explorer stops it
       return opts.scenario(state)

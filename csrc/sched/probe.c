@@ -18,8 +18,8 @@
 #define PROBE "perilune.probe"
 
 /* When the task that makes a wait is cancelled: as it begins to wait, once it
-** is parked, or once it was woken, before it runs. */
-enum { ENTRY, PARKED, WOKEN };
+** is parked, some turns later, or once it was woken, before it runs. */
+enum { ENTRY, PARKED, LATER, WOKEN };
 
 typedef struct probe {
   peri_probe hooks;
@@ -27,9 +27,10 @@ typedef struct probe {
   uint64_t limit;      /* on the poller's clock */
   uint32_t waits;      /* so far, of all tasks but the main chunk's */
   uint32_t at;         /* the wait at which to cancel, 0: none */
-  uint8_t when;        /* ENTRY, PARKED, WOKEN */
+  uint8_t when;        /* ENTRY, PARKED, LATER, WOKEN */
   uint8_t single;      /* cancels the task that waits, and not the body */
   uint8_t cancelled;   /* that was done */
+  uint32_t coin;       /* tossed each turn for LATER; of the same seed */
   peri_leaving leaving; /* while the task begins that wait */
   peri_task *task;     /* it, until that was done; in this wait still */
 } probe;
@@ -124,12 +125,23 @@ static void begun(peri_loop *l, peri_leaving *v) {
     cancel(l, p, t);
 }
 
+static int toss(probe *p) {
+  p->coin = p->coin * 1664525u + 1013904223u;
+  return p->coin >> 31;
+}
+
+/* A task in this wait is at rest: parked, woken, or being cancelled. */
 static void turn(peri_loop *l) {
   probe *p = probe_of(l);
   peri_task *t = p->task;
-  if (!t || t->out.phase == PERI_ARMED) return;
-  if (p->when == WOKEN && t->out.phase == PERI_COMPLETED)
-    cancel(l, p, t);
+  if (!t) return;
+  switch (t->out.phase) {
+    case PERI_ARMED:
+      if (p->when == LATER && toss(p)) cancel(l, p, t);
+      return;
+    case PERI_COMPLETED:
+      if (p->when == WOKEN) cancel(l, p, t);
+  }
   p->task = NULL;
 }
 
@@ -168,13 +180,15 @@ static uint64_t real_limit(lua_State *L, const peri_loop *l, int arg) {
 }
 
 static void probe_init(lua_State *L, peri_loop *l, probe *p) {
-  static const char *const whens[] = {"entry", "parked", "woken", NULL};
+  static const char *const whens[] = {"entry", "parked", "later", "woken",
+                                       NULL};
   p->body = peri_block_check(L, 1);
   p->limit = real_limit(L, l, 2);
   p->waits = p->cancelled = 0;
   p->at = (uint32_t)luaL_optinteger(L, 3, 0);
   p->when = (uint8_t)luaL_checkoption(L, 4, "entry", whens);
   p->single = (uint8_t)lua_toboolean(L, 5);
+  p->coin = l->seed + p->at;
   p->task = NULL;
   p->leaving.leave = begun;
   peri_link_init(&p->leaving.link);
@@ -185,7 +199,8 @@ static void probe_init(lua_State *L, peri_loop *l, probe *p) {
 ** core.probe(scope, seconds [, at [, when [, single]]]) -> probe. Cancels the
 ** scope, as its deadline does, when so many real seconds have passed. With
 ** `at` it counts waits, and cancels it at the one of that number (0: none):
-** `when` it begins ("entry"), is "parked", or was "woken"; or, with `single`,
+** `when` it begins ("entry"), is "parked", in a "later" turn than that, or was
+** "woken"; or, with `single`,
 ** the task that waits, if that is not the one of the scope.
 */
 static int new_probe(lua_State *L) {

@@ -204,8 +204,8 @@ end
 
 local SEEDS, CANCEL_SEEDS = 50, 3
 local BEGINNING = 1000 -- what the clock shows when a run begins, in seconds
-local WHEN = { entry = true, parked = true, woken = true }
-local WHENS = { "entry", "parked", "woken" }
+local WHENS = { "entry", "parked", "later", "woken" }
+local WHEN = { entry = true, parked = true, later = true, woken = true }
 local CANCEL = { body = { "body" }, task = { "task" }, both = { "body", "task" } }
 
 local EXPLORE = {
@@ -245,7 +245,7 @@ local function check_explore(opts)
   if opts.cancel and not CANCEL[opts.cancel] then
     check.fail(1, "explore", 'field \'cancel\': "body", "task", "both" or false expected', 1)
   elseif opts.when and not WHEN[opts.when] then
-    check.fail(1, "explore", 'field \'when\': "entry", "parked" or "woken" expected', 1)
+    check.fail(1, "explore", 'field \'when\': "entry", "parked", "later" or "woken" expected', 1)
   end
 end
 
@@ -403,7 +403,8 @@ end
 --   "both", one after the other; or false;
 --   `deadline` in seconds of real time for a run (10). To have one run again:
 --   `seed`, `cancel_at` (the number of the wait), `when`: it begins ("entry"), is
---   "parked", or was "woken" and has not gone on
+--   "parked", or has been for some turns ("later"), or was "woken" and has not gone
+--   on
 -- @return table of counts: `seeds`, `runs`, `waits` (of a run that is not
 --   cancelled, at most), `points` (runs that were cancelled). Raises what was found,
 --   with fields `seed`, `cancel`, `cancel_at`, `when`, `cause`

@@ -176,6 +176,33 @@ describe("the explorer cancels", function()
     assert.equal("value:true true:false", fate "parked")
   end)
 
+  it("some turns later", function()
+    local turns = {}
+    testing.explore {
+      seeds = 20,
+      cancel_seeds = 20,
+      cancel = "task",
+      when = "later",
+      scenario = function(s)
+        aio.group(nil, function(g)
+          g:spawn(function()
+            local stats = aio.loop().stats
+            local start = stats(aio.loop()).turns
+            local ok = pcall(aio.sleep, 1)
+            s.turns = not ok and stats(aio.loop()).turns - start
+          end)
+          for _ = 1, 5 do
+            aio.yield()
+          end
+        end)
+      end,
+      invariant = function(s)
+        turns[s.turns or 0] = true
+      end,
+    }
+    assert(turns[2] and turns[3] and turns[4], "not in each turn")
+  end)
+
   it("once it was woken, which keeps the value", function()
     assert.equal("value:true value:false", fate "woken")
   end)
@@ -260,8 +287,9 @@ describe("the explorer", function()
       cancel_seeds = 2,
       scenario = function() aio.sleep(1) end,
     }
-    -- A sleep is cancelled in three ways, under two seeds.
-    assert.same({ seeds = 10, runs = 16, waits = 1, points = 6 }, counts)
+    -- A sleep is cancelled in three ways, under two seeds; there is no turn in
+    -- which nothing happens, so that it could be later.
+    assert.same({ seeds = 10, runs = 18, waits = 1, points = 6 }, counts)
   end)
 
   it("tells the invariant what came of it", function()

@@ -60,8 +60,8 @@ static inline peri_frame peri_frame_retain(peri_frame f) {
 
 /* Gives up what a frame holds, and empties it. Never raises. */
 static inline void peri_frame_release(peri_loop *l, peri_frame *f) {
-  peri_context_release(l, f->context);
-  peri_logical_release(l, f->logical);
+  if (f->context) peri_context_release(l, f->context);
+  if (f->logical) peri_logical_release(l, f->logical);
   f->context = NULL;
   f->logical = NULL;
 }

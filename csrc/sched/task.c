@@ -421,10 +421,10 @@ static int resumed(lua_State *L, peri_loop *l, peri_task *t,
                    lua_KContext ctx) {
   int phase = t->out.phase;
   t->out.phase = PERI_RUNNING;
-  if (phase == PERI_ABORTED) return peri_task_raise(L, l, t);
+  if (phase == PERI_COMPLETED) return t->wait->k(L, LUA_YIELD, ctx);
   if (phase == PERI_KNOTTED) return peri_trace_cycle(L);
   if (phase == PERI_STARVED) return peri_trace_deadlock(L, l, t);
-  return t->wait->k(L, LUA_YIELD, ctx);
+  return peri_task_raise(L, l, t);
 }
 
 static int park_k(lua_State *L, int status, lua_KContext ctx) {

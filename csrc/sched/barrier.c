@@ -20,8 +20,9 @@ typedef struct barrier {
 } barrier;
 
 static int wait_abort(peri_loop *l, peri_task *t, int why) {
+  if (!peri_task_unlist(l, t, why)) return 0;
   PERI_OF(t->on, barrier, waiters)->waiting--;
-  return peri_task_unlist(l, t, why);
+  return 1;
 }
 
 /* Who was woken waits on nothing any more: in the place of that is its

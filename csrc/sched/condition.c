@@ -68,8 +68,8 @@ static const peri_wait cancelled = {"lock", reacquire_abort, cancelled_k};
 /* Without the lock it is not left for a cancellation, unless nobody is going
 ** to release that. */
 static int wait_abort(peri_loop *l, peri_task *t, int why) {
+  if (!peri_task_unlist(l, t, why)) return 0;
   peri_lock *k = PERI_OF(t->on, condition, waiters)->lock;
-  peri_task_unlist(l, t, why);
   if (peri_lock_take(k, t) || !k->owner || why != PERI_ABORTED) return 1;
   peri_lock_queue(k, t, &cancelled);
   return 0;

@@ -247,13 +247,25 @@ static int done(lua_State *L, lua_State *co, int n) {
   return raise_from(L, PERI_LOOP(L), co);
 }
 
+/* What a task waits on is at the bottom of the frame where it waits, and comes
+** up, above the coroutine at 1: somebody may close that, but not the task. */
+static void hold(lua_State *L, lua_State *co) {
+  lua_settop(L, 1);
+  int at = lua_isthread(co, 1) ? 2 : 1;
+  if (lua_gettop(co) < at || !lua_checkstack(co, 1)) return;
+  lua_pushvalue(co, at);
+  lua_xmove(co, L, 1);
+}
+
 static int run(lua_State *L, peri_loop *l, lua_State *co, generator *g,
                int nargs) {
   int nres = 0;
   int status = lua_resume(co, L, nargs, &nres);
   if (status == LUA_YIELD && g->relays &&
-      l->current->out.phase != PERI_RUNNING)
+      l->current->out.phase != PERI_RUNNING) {
+    hold(L, co);
     return lua_yieldk(L, 0, (lua_KContext)g, relay_k);
+  }
   if (status <= LUA_YIELD && g->inner != l->current->inner) {
     leave(L, l, g);
     return left_open(L, l, g);

@@ -21,13 +21,13 @@ static void drop_wait(peri_loop *l, peri_task *t) {
 /* What a cancellation does not end is left as if nothing could come. */
 static int leave_wait(peri_loop *l, peri_task *t) {
   return t->out.phase != PERI_ARMED || peri_task_leave(l, t, PERI_ABORTED) ||
-         peri_task_leave(l, t, PERI_STARVED);
+         peri_task_leave(l, t, PERI_STARVED) || t->out.flags & PERI_LOST;
 }
 
 static int off_the_loop(peri_loop *l, peri_task *t) {
   if (!leave_wait(l, t)) return 0;
   drop_wait(l, t);
-  peri_link_out(&t->run.link);
+  if (!(t->out.flags & PERI_LOST)) peri_link_out(&t->run.link);
   t->out.phase = PERI_RUNNING;
   return 1;
 }

@@ -13,6 +13,7 @@
 
 #include "callback.h"
 #include "error.h"
+#include "hand.h"
 #include "trace.h"
 
 #define CYCLE 8 /* tasks looked at to find one that waits for itself */
@@ -86,6 +87,7 @@ static int waits_for(const peri_loop *l, const peri_outcome *o,
     const peri_owner *members = l->joined(other);
     if (members) return peri_task_is_of(t, members);
     if (other->wait != &awaiting && other->wait != &joining) return 0;
+    if (peri_task_closed(other)) return 0; /* nothing keeps what it awaits */
     o = PERI_OF(other->on, peri_outcome, waiters);
   }
   return 0;

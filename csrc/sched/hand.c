@@ -70,6 +70,7 @@ void peri_task_give(lua_State *L, peri_loop *l, peri_task *t, int n) {
 }
 
 int peri_task_closed(const peri_task *t) {
+  if (t->out.flags & PERI_LOST) return 1;
   return t->co && lua_status(peri_task_waits_in(t)) != LUA_YIELD;
 }
 

@@ -22,8 +22,8 @@ int peri_task_pack(lua_State *L, peri_loop *l, const peri_task *t, int n);
 ** before anything is done, and runs no Lua. */
 void peri_task_give(lua_State *L, peri_loop *l, peri_task *t, int n);
 
-/* True if somebody has closed the coroutine in which `t` is parked: it can
-** neither give nor be given values. */
+/* True if somebody has closed the coroutine in which `t` is, or was, parked: it
+** can neither give nor be given values. */
 int peri_task_closed(const peri_task *t);
 
 /* The first who waits in `w`, where only tasks wait, or NULL. One whose

@@ -25,6 +25,7 @@ void *peri_realloc(peri_loop *l, void *p, size_t old, size_t size) {
 }
 
 void peri_loop_init(peri_loop *l, lua_State *L) {
+  peri_link_init(&l->reaper.link);
   peri_link_init(&l->ready);
   peri_link_init(&l->batch);
   peri_link_init(&l->leaving);

@@ -209,6 +209,7 @@ struct peri_loop {
   void (*ended)(peri_loop *l, peri_runnable *r, lua_State *L);
   /* And futures of group.c: whose tasks a task waits for to end, or NULL. */
   const peri_owner *(*joined)(const peri_task *t);
+  peri_runnable reaper; /* ends tasks that were closed from outside, see wait.c */
   peri_task *current;   /* who runs; the main chunk's task if no other */
   peri_task *root;      /* the main chunk, as a task */
   peri_task *main;      /* of the running aio.run, or NULL */

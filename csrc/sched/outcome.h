@@ -22,7 +22,8 @@ enum { /* flags of an outcome */
   PERI_TAKEN = 4,  /* somebody has looked, or will: a failure is no news */
   PERI_OBSERVED = 8,  /* (of a future) callbacks wait for it */
   PERI_STARTING = 16, /* (of a task) not yet a full member of its group */
-  PERI_NESTED = 32    /* (of a task) parked inside a generator */
+  PERI_NESTED = 32,   /* (of a task) parked inside a generator */
+  PERI_LOST = 64      /* (of a task) its link stays in a waitlist, see wait.c */
 };
 
 typedef struct peri_outcome {

@@ -82,6 +82,8 @@ static void push_idle(peri_loop *l, lua_State *co) {
 
 void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle) {
   uint32_t slot = t->out.slot;
+  l->slot[slot].own = 0;
+  if (t->out.flags & PERI_LOST) return;
   push_idle(l, idle);
   lua_rawseti(l->stash, PERI_STASH_TASKS, slot);
   l->slot[slot].next = l->free_slot;

@@ -18,7 +18,8 @@ lua_State *peri_slot_coroutine(lua_State *L, peri_loop *l, int idx);
 void peri_slot_take(peri_loop *l, peri_task *t);
 
 /* Frees the slot of a task. `idle` is its coroutine, if that has returned,
-** for it can run another function then; or NULL. Cannot fail. */
+** for it can run another function then; or NULL. One that is still in a list
+** keeps it, and so stays. Cannot fail. */
 void peri_slot_free(peri_loop *l, peri_task *t, lua_State *idle);
 
 /* Has `g` live as long as the task does. */

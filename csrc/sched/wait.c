@@ -11,6 +11,44 @@
 
 #define AT_ONCE 64 /* waits that may complete without switching */
 
+/* {== Closed from outside ============================================== */
+
+/*
+** The stock coroutine.close can close the coroutine of a parked task, with the
+** stack that anchored what it waits on. So the list that its link is in may
+** have been collected, or may live: to take the link out, one would have to
+** look. It stays where it is, and in its slot the task, until the Lua state is
+** closed. Whoever finds it in the list runs this.
+*/
+static void nobody(peri_loop *l, peri_runnable *r, lua_State *L) {
+  (void)l;
+  (void)r;
+  (void)L;
+}
+
+/* Ends such tasks. They are few, and nothing of theirs is free for a list. */
+static void reap(peri_loop *l, peri_runnable *r, lua_State *L) {
+  (void)r;
+  (void)L;
+  for (uint32_t i = 1; i <= l->slots; i++) {
+    lua_rawgeti(l->stash, PERI_STASH_TASKS, i);
+    peri_task *t = lua_touserdata(l->stash, -1);
+    lua_pop(l->stash, 1);
+    if (t && t->co && t->out.flags & PERI_LOST)
+      peri_task_finish(l, t, PERI_DROPPED);
+  }
+}
+
+static void lose(peri_loop *l, peri_task *t) {
+  t->out.flags |= PERI_LOST;
+  t->out.phase = PERI_ABORTED;
+  t->run.run = nobody;
+  l->reaper.run = reap;
+  if (peri_link_alone(&l->reaper.link)) peri_loop_ready(l, &l->reaper);
+}
+
+/* }===================================================================== */
+
 /* {== In a list ======================================================== */
 
 int peri_task_true_k(lua_State *L, int status, lua_KContext ctx) {
@@ -21,8 +59,11 @@ int peri_task_true_k(lua_State *L, int status, lua_KContext ctx) {
 }
 
 int peri_task_unlist(peri_loop *l, peri_task *t, int why) {
-  (void)l;
   (void)why;
+  if (t->co && lua_status(t->co) != LUA_YIELD) {
+    lose(l, t);
+    return 0;
+  }
   peri_waitlist_remove(t->on, &t->run);
   return 1;
 }

@@ -20,12 +20,15 @@
 
 #include "error.h"
 #include "hand.h"
+#include "type.h"
 
-#define CHANNEL "perilune.channel"
-#define OP "perilune.operation"
 #define CAPACITY_MAX 0x40000000
 
+static const char channel_type[] = "perilune.channel";
+static const char op_type[] = "perilune.operation";
+
 typedef struct channel {
+  const char *type;
   peri_waitlist getters;
   peri_waitlist putters;
   uint32_t capacity, count, head;
@@ -36,12 +39,13 @@ typedef struct channel {
 
 /* User value 1 of an operation is the channel; 2 is the entry it puts. */
 struct peri_op {
+  const char *type;
   channel *on;
   int n; /* of how many values the entry is; 0: it gets */
 };
 
 static channel *check_channel(lua_State *L) {
-  return luaL_checkudata(L, 1, CHANNEL);
+  return peri_type_check(L, 1, channel_type, sizeof(channel));
 }
 
 static int fail_closed(lua_State *L) {
@@ -390,9 +394,10 @@ static int channel_try_get(lua_State *L) {
 
 static peri_op *new_op(lua_State *L, channel *c, int n) {
   peri_op *op = lua_newuserdatauv(L, sizeof *op, n ? 2 : 1);
+  op->type = op_type;
   op->on = c;
   op->n = n;
-  luaL_setmetatable(L, OP);
+  luaL_setmetatable(L, op_type);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return op;
@@ -419,7 +424,7 @@ static int channel_put_op(lua_State *L) {
 }
 
 peri_op *peri_op_test(lua_State *L, int idx) {
-  return luaL_testudata(L, idx, OP);
+  return peri_type_test(L, idx, op_type, sizeof(peri_op));
 }
 
 peri_waitlist *peri_op_waiters(peri_op *op) {
@@ -501,11 +506,12 @@ static int new_channel(lua_State *L) {
                   "capacity must be a whole number");
   }
   channel *c = lua_newuserdatauv(L, sizeof *c, 2);
+  c->type = channel_type;
   c->getters.first = c->putters.first = NULL;
   c->capacity = capacity;
   c->count = c->head = c->got = c->put = 0;
   c->closed = c->tuples = 0;
-  luaL_setmetatable(L, CHANNEL);
+  luaL_setmetatable(L, channel_type);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
   lua_newtable(L);
@@ -522,11 +528,11 @@ void peri_channel_open(lua_State *L, peri_loop *l) {
     {"put_op", channel_put_op}, {NULL, NULL}};
   lua_pushcfunction(L, new_channel);
   lua_setfield(L, -2, "channel");
-  luaL_newmetatable(L, CHANNEL);
+  luaL_newmetatable(L, channel_type);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
-  luaL_newmetatable(L, OP);
+  luaL_newmetatable(L, op_type);
   lua_pop(L, 2);
 }

@@ -6,16 +6,18 @@
 ** SPDX-License-Identifier: MIT
 */
 #include "channel.h"
+#include "type.h"
 
-#define EVENT "perilune.event"
+static const char event_type[] = "perilune.event";
 
 typedef struct event {
+  const char *type;
   peri_waitlist waiters;
   int set;
 } event;
 
 static event *check_event(lua_State *L) {
-  return luaL_checkudata(L, 1, EVENT);
+  return peri_type_check(L, 1, event_type, sizeof(event));
 }
 
 static const peri_wait waiting = {"event", peri_task_unlist,
@@ -59,9 +61,10 @@ static int event_is_set(lua_State *L) {
 /* aio.event() -> an event that is not set. Never waits. */
 static int new_event(lua_State *L) {
   event *e = lua_newuserdatauv(L, sizeof *e, 0);
+  e->type = event_type;
   e->waiters.first = NULL;
   e->set = 0;
-  luaL_setmetatable(L, EVENT);
+  luaL_setmetatable(L, event_type);
   return 1;
 }
 
@@ -71,7 +74,7 @@ void peri_event_open(lua_State *L, peri_loop *l) {
     {"wait", event_wait}, {NULL, NULL}};
   lua_pushcfunction(L, new_event);
   lua_setfield(L, -2, "event");
-  luaL_newmetatable(L, EVENT);
+  luaL_newmetatable(L, event_type);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);

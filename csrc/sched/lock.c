@@ -18,11 +18,12 @@
 
 #include "error.h"
 #include "hand.h"
+#include "type.h"
 
-#define LOCK "perilune.lock"
+static const char lock_type[] = "perilune.lock";
 
 peri_lock *peri_lock_check(lua_State *L, int idx) {
-  return luaL_checkudata(L, idx, LOCK);
+  return peri_type_check(L, idx, lock_type, sizeof(peri_lock));
 }
 
 /* {== Who holds it ===================================================== */
@@ -185,6 +186,7 @@ static int lock_gc(lua_State *L) {
 
 peri_lock *peri_lock_new(lua_State *L) {
   peri_lock *k = lua_newuserdatauv(L, sizeof *k, 0);
+  k->type = lock_type;
   k->waiters.first = NULL;
   k->owner = NULL;
   peri_link_init(&k->ended.run.link);
@@ -192,7 +194,7 @@ peri_lock *peri_lock_new(lua_State *L) {
   k->ended.notice = on_owner_ended;
   k->last = 0;
   k->dead = k->collected = 0;
-  luaL_setmetatable(L, LOCK);
+  luaL_setmetatable(L, lock_type);
   return k;
 }
 
@@ -209,7 +211,7 @@ void peri_lock_open(lua_State *L, peri_loop *l) {
     {"__tostring", lock_tostring}, {"__gc", lock_gc}, {NULL, NULL}};
   lua_pushcfunction(L, new_lock);
   lua_setfield(L, -2, "lock");
-  luaL_newmetatable(L, LOCK);
+  luaL_newmetatable(L, lock_type);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);

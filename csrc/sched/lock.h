@@ -14,6 +14,7 @@
 ** the owner's outcome, so that the lock hears of the owner's end.
 */
 typedef struct peri_lock {
+  const char *type;
   peri_waitlist waiters;
   peri_task *owner;     /* NULL: it is free */
   peri_notice ended;    /* the owner has ended */

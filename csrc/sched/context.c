@@ -13,19 +13,41 @@
 
 #include "error.h"
 
+/* Has the stash hold the map of `c`, or none. */
+static void put_at_hand(peri_loop *l, peri_context *c) {
+  lua_State *S = l->stash;
+  l->mapped = c;
+  if (!c) {
+    lua_pushnil(S);
+  } else {
+    lua_rawgetp(S, PERI_STASH_CONTEXTS, c);
+    lua_getiuservalue(S, -1, 1);
+    lua_replace(S, -2);
+  }
+  lua_replace(S, PERI_STASH_MAP);
+}
+
 void peri_context_release(peri_loop *l, peri_context *c) {
   if (!c) return;
   assert(c->refs > 0);
   if (--c->refs) return;
+  if (c == l->mapped) put_at_hand(l, NULL);
   lua_pushnil(l->stash); /* the key exists: allocates nothing */
   lua_rawsetp(l->stash, PERI_STASH_CONTEXTS, c);
 }
 
 void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
-  lua_rawgetp(l->stash, PERI_STASH_CONTEXTS, c);
-  lua_getiuservalue(l->stash, -1, 1);
+  if (c != l->mapped) put_at_hand(l, c);
+  lua_pushvalue(l->stash, PERI_STASH_MAP);
   lua_xmove(l->stash, L, 1);
-  lua_pop(l->stash, 1);
+}
+
+void peri_context_push(lua_State *L, peri_loop *l, peri_context *c) {
+  lua_State *S = l->stash;
+  if (c != l->mapped) put_at_hand(l, c);
+  lua_xmove(L, S, 1);
+  lua_rawget(S, PERI_STASH_MAP);
+  lua_xmove(S, L, 1);
 }
 
 /* Pushes a copy of the current map. */

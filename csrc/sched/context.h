@@ -96,7 +96,12 @@ static inline peri_frame peri_frame_swap(peri_loop *l, peri_frame f) {
 */
 peri_context *peri_context_copy(lua_State *L, peri_loop *l);
 
-/* Pushes the map of `c`, which is not NULL. */
+/* Pushes the map of `c`, which is not NULL. The map that was used last is at
+** hand, until its context ends. */
 void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c);
+
+/* Replaces the key on top by what the map of `c`, which is not NULL, has for
+** it. */
+void peri_context_push(lua_State *L, peri_loop *l, peri_context *c);
 
 #endif

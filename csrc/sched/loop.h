@@ -168,6 +168,7 @@ enum {
   PERI_STASH_SCOPE,
   PERI_STASH_GROUP,
   PERI_STASH_VAR,
+  PERI_STASH_MAP,       /* the map of the context `mapped` */
   PERI_STASH_BOUND,
   PERI_STASH_TOP = PERI_STASH_BOUND
 };
@@ -217,6 +218,7 @@ struct peri_loop {
                            innermost generator it runs; NULL if no task runs */
   peri_frame frame;     /* of whoever runs */
   lua_State *in;        /* where that frame is: only there it is changed */
+  peri_context *mapped; /* whose map is in the stash, at hand; or NULL */
   peri_logical **logicals; /* all, by their index; 0 is NULL */
   uint32_t logical_room;   /* room for so many in `logicals` */
   uint32_t free_logical;   /* first free index; these are chained, or 0 */
@@ -244,7 +246,6 @@ struct peri_loop {
   peri_probe *probe;      /* a test's, or NULL */
   const void *kinds[PERI_KINDS]; /* identity of their metatables */
   const void *cancelled; /* and of that of Cancelled objects */
-  const void *variable;  /* and of that of context variables */
   peri_hook hook;
   const char *library;    /* where our Lua modules are: "@.../perilune/" */
   lua_Alloc alloc;

@@ -16,11 +16,12 @@
 #include "context.h"
 #include "error.h"
 #include "key.h"
+#include "type.h"
 
-#define VAR "perilune.var"
 #define LET "perilune.let"
 #define BOUND "perilune.bound"
 
+static const char var_type[] = "perilune.var";
 static const char nil_value = 0;
 
 /* {== Variables ======================================================== */
@@ -42,11 +43,8 @@ static void push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
     lua_pushnil(L);
     return;
   }
-  idx = lua_absindex(L, idx);
-  peri_context_push_map(L, l, c);
   lua_pushvalue(L, idx);
-  lua_rawget(L, -2);
-  lua_remove(L, -2);
+  peri_context_push(L, l, c);
 }
 
 /* Sets what the map has for the variable at `var` to the value at `idx`. */
@@ -74,19 +72,17 @@ static void encode(lua_State *L, int idx) {
   lua_replace(L, idx);
 }
 
-/* luaL_checkudata would look its name up. */
-static void check_var(lua_State *L, const peri_loop *l) {
-  int is = lua_touserdata(L, 1) && lua_getmetatable(L, 1);
-  if (!is || lua_topointer(L, -1) != l->variable) luaL_checkudata(L, 1, VAR);
-  lua_pop(L, 1);
+static void check_var(lua_State *L) {
+  peri_type_check(L, 1, var_type, sizeof(const char *));
 }
 
 /* context.var([name [, default]]) -> a variable. Never waits. */
 static int var(lua_State *L) {
   if (!lua_isnoneornil(L, 1)) luaL_checkstring(L, 1);
   lua_settop(L, 2);
-  lua_newuserdatauv(L, 1, 2);
-  luaL_setmetatable(L, VAR);
+  const char **v = lua_newuserdatauv(L, sizeof *v, 2);
+  *v = var_type;
+  luaL_setmetatable(L, var_type);
   lua_insert(L, 1);
   lua_setiuservalue(L, 1, 1); /* the default */
   lua_setiuservalue(L, 1, 2); /* the name */
@@ -97,7 +93,7 @@ static int var(lua_State *L) {
 ** waits. */
 static int var_get(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L, l);
+  check_var(L);
   push_raw(L, l, peri_context_now(l), 1);
   if (lua_islightuserdata(L, -1) && lua_touserdata(L, -1) == &nil_value)
     lua_pushnil(L);
@@ -110,7 +106,7 @@ static int var_get(lua_State *L) {
 ** callback or bound function. Raises in a stock coroutine. Never waits. */
 static int var_set(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L, l);
+  check_var(L);
   luaL_checkany(L, 2);
   peri_var_check_frame(L, l);
   lua_settop(L, 2);
@@ -131,7 +127,7 @@ typedef struct let {
 ** to a variable declared <close>. Raises in a stock coroutine. Never waits. */
 static int var_let(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L, l);
+  check_var(L);
   luaL_checkany(L, 2);
   peri_var_check_frame(L, l);
   lua_settop(L, 2);
@@ -162,7 +158,7 @@ static int let_close(lua_State *L) {
 }
 
 static int var_tostring(lua_State *L) {
-  check_var(L, PERI_LOOP(L));
+  check_var(L);
   lua_getiuservalue(L, 1, 2);
   lua_pushfstring(L, "context variable: %s",
                   lua_isnil(L, -1) ? "?" : lua_tostring(L, -1));
@@ -275,7 +271,7 @@ static bound *own_frame(lua_State *L, peri_loop *l) {
 ** if fn does. */
 static int var_with(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  check_var(L, l);
+  check_var(L);
   luaL_checkany(L, 2);
   peri_check_callable(L, 3);
   peri_var_check_frame(L, l);
@@ -389,10 +385,7 @@ void peri_var_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg of_let[] = {{"__close", let_close}, {NULL, NULL}};
   static const luaL_Reg of_bound[] = {
     {"__gc", bound_gc}, {"__close", bound_close}, {NULL, NULL}};
-  new_type(L, l, VAR, of_var);
-  luaL_getmetatable(L, VAR);
-  l->variable = lua_topointer(L, -1);
-  lua_pop(L, 1);
+  new_type(L, l, var_type, of_var);
   new_type(L, l, LET, of_let);
   new_type(L, l, BOUND, of_bound);
   luaL_getmetatable(L, BOUND);

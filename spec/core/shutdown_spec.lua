@@ -126,6 +126,16 @@ describe("at the end of a run, background tasks", function()
   end))
 end)
 
+describe("a callback that is not due at the end of a run", function()
+  it("is called when a later one drives the loop", bare(function()
+    local log = helper.log()
+    aio.run(function() aio.loop():call_later(10, log, "callback") end)
+    log "between"
+    aio.run(aio.sleep, 20)
+    assert.equal("between callback", log:text())
+  end))
+end)
+
 describe("the grace", function()
   it("limits how long clean-up takes", bare(function()
     local kinds = helper.log()

@@ -74,7 +74,8 @@ void peri_loop_poll(peri_loop *l, int64_t timeout) {
   l->polled = l->now;
 }
 
-/* A test's clock: time passes only when there is nothing else to do. */
+/* A test's clock: time passes only when there is nothing else to do, and the
+** turn would wait. */
 static void jump(peri_loop *l) {
   if (l->autojump && !peri_loop_busy(l) && l->timers.count &&
       l->timers.at[0].when > l->now)
@@ -103,7 +104,7 @@ static int poll(peri_loop *l, int64_t limit) {
   leave(l, &l->rested); /* of one that was ended by force */
   if (limit < 0 && stuck(l)) return PERI_STUCK;
   peri_loop_poll(l, block_for(l, limit));
-  if (l->manual) jump(l);
+  if (l->manual && limit) jump(l);
   return 0;
 }
 

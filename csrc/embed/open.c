@@ -157,6 +157,7 @@ static perilune_loop *new_block(lua_State *L, const perilune_config *c) {
   lua_pop(L, 1);
   p->thread = peri_embed_thread();
   p->last_failure = &p->failures;
+  peri_link_init(&p->watched);
   peri_link_init(&p->doomed);
   atomic_init(&p->refs, 1);
   if (c) {
@@ -254,6 +255,7 @@ static int close_some(perilune_loop *p, uint64_t stop_at, int orphan) {
     if (kill_all(p, stop_at)) return PERILUNE_BUSY;
     call_exit(p);
     if (kill_all(p, stop_at)) return PERILUNE_BUSY; /* made meanwhile */
+    shut_out(p); /* before the bell is closed, which threads ring */
     l->dead = 1; /* nothing more is made */
     if (l->poller->closing(l) && !orphan) return PERILUNE_BUSY;
   }

@@ -195,7 +195,7 @@ static void many_loops_in_one_thread(void) {
     world_said(&w[i], "ran");
     world_close(&w[i]);
   }
-  EQUAL(descriptors(), before);
+  CHECK(descriptors() <= before); /* threads of other cases may end */
 }
 
 /* Scenes are loaded and left; afterwards there is as much as before. */

@@ -294,6 +294,31 @@ PERILUNE_API void perilune_future_release(perilune_future *f);
 /* [T][e] Pushes it as what aio.future() returns, for scripts to await. */
 PERILUNE_API void perilune_future_push(lua_State *L, perilune_future *f);
 
+/* [T][e] What was pushed so, at idx: borrowed from whoever holds it. Raises
+** "bad argument" for anything else, and if nobody holds it any more. */
+PERILUNE_API perilune_future *perilune_future_check(lua_State *L, int idx);
+
+/*
+** [T] Has fn called when those that waited for it have all gone away before
+** it was settled, so that the work for it can be stopped: once, at the end of
+** a step, outside of Lua. PERILUNE_EDONE if that was asked for before.
+*/
+PERILUNE_API int perilune_future_on_abandon(perilune_future *f,
+                                            void (*fn)(void *ud), void *ud);
+
+/* }===================================================================== */
+
+/* {== Waiting, in C functions that tasks call ========================== */
+
+/*
+** [T][e] Awaits f: to be used as `return perilune_await(L, f, k, ctx);`. The
+** continuation finds its values on top of the stack as it was; NULL returns
+** them. If f fails, its error is raised, and k not called. Where one cannot
+** wait it raises before anything has changed.
+*/
+PERILUNE_API int perilune_await(lua_State *L, perilune_future *f,
+                                lua_KFunction k, lua_KContext ctx);
+
 /* }===================================================================== */
 
 /* {== Tasks ============================================================ */

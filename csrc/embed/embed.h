@@ -33,6 +33,7 @@ struct perilune_loop {
   void (*on_error)(perilune_loop *p, const perilune_error *e);
   void (*on_wakeup)(void *ud);
   peri_failure *failures, **last_failure;
+  peri_link watched;   /* futures whose waiters are looked after */
   peri_link doomed;    /* scopes that were killed by their own tasks */
   uint32_t failed;     /* failures told, and ... */
   uint32_t taken;      /* posts taken, in this step */
@@ -93,6 +94,9 @@ void peri_embed_drop(perilune_loop *p);
 
 /* future.c */
 int peri_embed_is_settled(const perilune_future *f);
+
+/* Tells of futures that nobody waits for any more. */
+void peri_embed_look(perilune_loop *p);
 
 /* fail.c: the error hook of a hosted loop, a C function with the loop as
 ** upvalue; telling the host of what it noted; forgetting that. */

@@ -6,6 +6,9 @@
 ** The loop anchors the Lua future under the address of the perilune_future
 ** until that is freed.
 **
+** What waits for it is looked at by its loop after each step if the host wants
+** to know when nobody does: `watched` is in the loop's list then.
+**
 ** `state` goes one way, from FRESH to POSTED or SETTLED; whoever takes it
 ** from FRESH has the right to settle. While it is POSTED the list of posts
 ** holds the reference that was given with the post.
@@ -21,10 +24,20 @@
 
 enum { FRESH, POSTED, SETTLED };
 
+/* The Lua side: as any future, but for its size. */
+typedef struct shown {
+  peri_outcome outcome;
+  perilune_future *of; /* NULL once that is freed */
+} shown;
+
 struct perilune_future {
   perilune_job job;
   perilune_loop *p;
-  peri_outcome *outcome; /* valid as long as the loop is there */
+  peri_outcome *outcome; /* of a `shown`; valid as long as the loop is there */
+  peri_link watched;
+  void (*abandoned)(void *ud);
+  void *abandoned_ud;
+  int had; /* somebody has waited for it */
   atomic_uint refs;
   atomic_int state;
   int type; /* PERILUNE_..., or one of those below */
@@ -57,7 +70,11 @@ int peri_embed_is_settled(const perilune_future *f) {
 
 static void free_future(perilune_future *f) {
   perilune_loop *p = f->p;
-  if (p->loop) peri_unanchor(p->loop, f);
+  if (p->loop) {
+    PERI_OF(f->outcome, shown, outcome)->of = NULL;
+    peri_unanchor(p->loop, f);
+  }
+  peri_link_out(&f->watched);
   free(f);
   peri_embed_release(p);
 }
@@ -262,7 +279,8 @@ int perilune_post_call(perilune_future *f,
 
 static void new_body(lua_State *L, perilune_loop *p, void *arg) {
   perilune_future *f = arg;
-  f->outcome = peri_future_new(L, p->loop, sizeof *f->outcome);
+  f->outcome = peri_future_new(L, p->loop, sizeof(shown));
+  PERI_OF(f->outcome, shown, outcome)->of = f;
   peri_anchor(L, p->loop, -1, f);
 }
 
@@ -272,12 +290,14 @@ int perilune_future_new(perilune_loop *p, perilune_future **out) {
   if (rc) return rc;
   perilune_future *f = calloc(1, sizeof *f);
   if (!f) return PERILUNE_ENOMEM;
+  f->p = p;
+  peri_link_init(&f->watched);
   rc = peri_embed_call(p, p->L, new_body, f, 0);
   if (rc) {
+    if (f->outcome) PERI_OF(f->outcome, shown, outcome)->of = NULL;
     free(f);
     return rc;
   }
-  f->p = p;
   atomic_init(&f->refs, 1);
   atomic_init(&f->state, FRESH);
   peri_embed_retain(p);
@@ -330,6 +350,80 @@ void perilune_future_push(lua_State *L, perilune_future *f) {
   if (peri_embed_check(f->p))
     luaL_error(L, "the loop of this future is closed");
   push_future(L, f->p->loop, f);
+}
+
+/* }===================================================================== */
+
+/* {== In scripts ======================================================= */
+
+perilune_future *perilune_future_check(lua_State *L, int idx) {
+  perilune_loop *p = perilune_get(L);
+  luaL_checkstack(L, 2, NULL);
+  peri_outcome *o = p ? peri_outcome_test(L, p->loop, idx) : NULL;
+  if (!o || o->kind != PERI_FUTURE || lua_rawlen(L, idx) != sizeof(shown))
+    luaL_typeerror(L, idx, "future of the host");
+  perilune_future *f = PERI_OF(o, shown, outcome)->of;
+  if (!f) luaL_argerror(L, idx, "the host has let go of this future");
+  return f;
+}
+
+int perilune_future_on_abandon(perilune_future *f, void (*fn)(void *ud),
+                               void *ud) {
+  int rc = peri_embed_check(f->p);
+  if (rc) return rc;
+  if (!fn) return PERILUNE_EARG;
+  if (f->abandoned || peri_embed_is_settled(f)) return PERILUNE_EDONE;
+  f->abandoned = fn;
+  f->abandoned_ud = ud;
+  peri_list_append(&f->p->watched, &f->watched);
+  return PERILUNE_OK;
+}
+
+static int is_pending(const perilune_future *f) {
+  return !peri_embed_is_settled(f) && atomic_load(&f->state) == FRESH;
+}
+
+/* The host may let go of others meanwhile, or add some. */
+void peri_embed_look(perilune_loop *p) {
+  peri_link all;
+  peri_link_init(&all);
+  peri_list_splice(&all, &p->watched);
+  while (!peri_link_alone(&all)) {
+    perilune_future *f = PERI_OF(all.next, perilune_future, watched);
+    peri_link_out(&f->watched);
+    if (!is_pending(f)) continue;
+    int waits = !peri_waitlist_empty(&f->outcome->waiters);
+    if (f->had && !waits) {
+      f->abandoned(f->abandoned_ud);
+      continue;
+    }
+    f->had = waits;
+    peri_list_append(&p->watched, &f->watched);
+  }
+}
+
+/* }===================================================================== */
+
+/* {== Waiting ========================================================== */
+
+/* Returns what is above the stack as it was. */
+static int results_k(lua_State *L, int status, lua_KContext base) {
+  (void)status;
+  return lua_gettop(L) - (int)base;
+}
+
+int perilune_await(lua_State *L, perilune_future *f, lua_KFunction k,
+                   lua_KContext ctx) {
+  if (!k) {
+    k = results_k;
+    ctx = lua_gettop(L);
+  }
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  perilune_future_push(L, f);
+  lua_getfield(L, -1, "await");
+  lua_insert(L, -2);
+  lua_callk(L, 1, LUA_MULTRET, ctx, k);
+  return k(L, LUA_OK, ctx);
 }
 
 /* }===================================================================== */

@@ -169,6 +169,7 @@ int perilune_scope_kill(perilune_scope *s, int mode) {
     return PERILUNE_EARG;
   if (!lua_checkstack(p->L, LUA_MINSTACK)) mode = PERILUNE_KILL_DROP;
   s->mode = (uint8_t)mode;
+  if (!peri_link_alone(&p->watched)) atomic_store(&p->rung, 1);
   shut(s);
   return kill_held(s);
 }

@@ -66,6 +66,7 @@ static void step(perilune_loop *p, limits *m) {
     if (!peri_loop_busy(p->loop)) break;
   }
   if (m->b.resumed || p->taken) peri_loop_poll(p->loop, 0);
+  peri_embed_look(p);
 }
 
 static int state_of(const peri_loop *l) {

@@ -10,6 +10,7 @@
 
 #include "test.h"
 
+/* Threads that look up names for an earlier case may give some back. */
 static int descriptors(void) {
   int n = 0;
   DIR *d = opendir("/proc/self/fd");
@@ -52,7 +53,7 @@ static void close_leaves_no_descriptors(void) {
     world_settle(&w);
     world_close(&w);
   }
-  EQUAL(descriptors(), before);
+  CHECK(descriptors() <= before);
 }
 
 static void scripts_may_go_on_after_close(void) {
@@ -164,7 +165,7 @@ static void a_loop_is_a_good_guest(void) {
   sigprocmask(SIG_SETMASK, NULL, &after);
   for (int i = 1; i < 32; i++)
     CHECK(sigismember(&before, i) == sigismember(&after, i));
-  EQUAL(descriptors(), fds);
+  CHECK(descriptors() <= fds);
 }
 
 static void sigpipe_is_ignored_if_asked(void) {
@@ -195,7 +196,7 @@ static void many_loops_in_one_thread(void) {
     world_said(&w[i], "ran");
     world_close(&w[i]);
   }
-  CHECK(descriptors() <= before); /* threads of other cases may end */
+  CHECK(descriptors() <= before);
 }
 
 /* Scenes are loaded and left; afterwards there is as much as before. */
@@ -224,7 +225,7 @@ static void scenes_leave_nothing(void) {
   lua_gc(w.L, LUA_GCCOLLECT, 0);
   lua_gc(w.L, LUA_GCCOLLECT, 0);
   EQUAL((int64_t)w.bytes, (int64_t)bytes);
-  EQUAL(descriptors(), fds);
+  CHECK(descriptors() <= fds);
   world_close(&w);
 }
 

@@ -105,11 +105,26 @@ static int receive(peri_loop *l, peri_udp *u, size_t max, datagram *d) {
   return 0;
 }
 
+/* Pushes host and port. */
+static void push_from(lua_State *L, peri_udp *u, const peri_addr *from) {
+  peri_addr host = *from;
+  host.in.sin_port = 0;
+  if (memcmp(&host, &u->last, sizeof host)) {
+    peri_addr_push(L, &host);
+    lua_pop(L, 1);
+    strcpy(u->text, lua_tostring(L, -1));
+    u->last = host;
+  } else {
+    lua_pushstring(L, u->text);
+  }
+  lua_pushinteger(L, ntohs(from->in.sin_port));
+}
+
 /* The bytes first: what is allocated later may use the hot buffer. */
-static int push_datagram(lua_State *L, const datagram *d) {
+static int push_datagram(lua_State *L, peri_udp *u, const datagram *d) {
   peri_error_room(L, 8);
   lua_pushlstring(L, d->data, d->n);
-  peri_addr_push(L, &d->from);
+  push_from(L, u, &d->from);
   if (!d->cut) return 3;
   lua_pushboolean(L, 1);
   return 4;
@@ -148,7 +163,7 @@ static int recv_go(lua_State *L, peri_loop *l, peri_udp *u,
   datagram d;
   int status = PERI_ECLOSED;
   if (u) status = receive(l, u, (size_t)lua_tointeger(L, 2), &d);
-  if (!status) return push_datagram(L, &d);
+  if (!status) return push_datagram(L, u, &d);
   if (status != UV_EAGAIN) return recv_failed(L, u, status, how);
   peri_task *t = peri_wait_enter(L, l); /* it may be cancelled by now */
   status = peri_udp_watch(u, u->events | UV_READABLE);
@@ -229,15 +244,17 @@ static void map_to_ipv6(peri_addr *a) {
 
 /* Where to, from the stack: 0, or UV_EINVAL if that is a name. */
 static int destination(lua_State *L, const peri_udp *u, peri_addr *a) {
-  struct sockaddr_storage sa;
-  socklen_t n = sizeof sa;
   a->any.sa_family = AF_UNSPEC;
   if (lua_isnil(L, 3)) return 0;
-  if (peri_addr_parse(a, lua_tostring(L, 3), (int)lua_tointeger(L, 4)))
+  const char *host = lua_tostring(L, 3);
+  int port = (int)lua_tointeger(L, 4);
+  if (u && *host && !strcmp(host, u->text)) {
+    *a = u->last;
+    a->in.sin_port = htons((uint16_t)port);
+  } else if (peri_addr_parse(a, host, port)) {
     return UV_EINVAL;
-  if (a->any.sa_family == AF_INET && u &&
-      !getsockname(u->fd, (struct sockaddr *)&sa, &n) &&
-      sa.ss_family == AF_INET6)
+  }
+  if (u && u->family == AF_INET6 && a->any.sa_family == AF_INET)
     map_to_ipv6(a);
   return 0;
 }
@@ -336,7 +353,7 @@ static int udp_send(lua_State *L) {
   peri_udp *u = peri_udp_check(L);
   peri_addr a;
   check_send(L, u);
-  if (destination(L, NULL, &a)) return send_to_name(L, l);
+  if (destination(L, u, &a)) return send_to_name(L, l);
   if (l->callback) return send_go(L, l, u, 0);
   peri_wait_enter(L, l);
   if (u && (u->granted || !peri_waitlist_empty(&u->senders)))
@@ -359,7 +376,7 @@ typedef struct event {
 
 static int push_arguments(lua_State *L, const event *e) {
   char text[PERI_ADDR_TEXT];
-  if (e->d) return push_datagram(L, e->d);
+  if (e->d) return push_datagram(L, e->u, e->d);
   if (e->status)
     peri_status_push(L, e->status, "recv %s", peri_udp_text(e->u, text));
   else

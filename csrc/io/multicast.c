@@ -124,13 +124,6 @@ static int udp_leave(lua_State *L) {
 
 /* {== multicast ======================================================== */
 
-static int family_of(const peri_udp *u) {
-  struct sockaddr_storage sa;
-  socklen_t n = sizeof sa;
-  if (getsockname(u->fd, (struct sockaddr *)&sa, &n)) return AF_INET;
-  return sa.ss_family;
-}
-
 static int set_hops(const peri_udp *u, int family, int n) {
   unsigned char byte = (unsigned char)n;
   if (family == AF_INET6)
@@ -183,7 +176,7 @@ static void read_options(lua_State *L, options *o) {
 }
 
 static int apply(const peri_udp *u, const options *o) {
-  int family = family_of(u), status = 0;
+  int family = u->family, status = 0;
   if (o->ttl >= 0) status = set_hops(u, family, o->ttl);
   if (!status && o->loop >= 0) status = set_loop(u, family, o->loop);
   if (!status && o->by_name) status = set_interface(u, family, o->index);

@@ -195,6 +195,7 @@ static peri_udp *new_udp(lua_State *L, peri_loop *l) {
 }
 
 static int open_socket(peri_udp *u, int family) {
+  u->family = family;
   u->fd = socket(family, SOCK_DGRAM, 0);
   if (u->fd == NO_SOCKET) return -errno;
   fcntl(u->fd, F_SETFD, FD_CLOEXEC);

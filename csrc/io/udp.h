@@ -29,7 +29,12 @@ typedef struct peri_udp {
   peri_task *receiver;    /* while it is parked, or NULL */
   peri_waitlist senders;  /* for room; the first has the next turn */
   int fd;
+  int family;
   int events;             /* those that uv watches for */
+  /* The host that was last received from, without port, and as text: it is
+  ** likely to be the next one as well, or to be answered. */
+  peri_addr last;
+  char text[PERI_ADDR_TEXT];
   peri_addr peer;         /* if connected; else AF_UNSPEC */
   unsigned receiving : 1; /* a recv is under way, parked or woken */
   unsigned readable : 1;  /* there may be something to receive */

@@ -190,3 +190,16 @@ describe("examples/demo.lua", function()
     assert.equal(0, status)
   end)
 end)
+
+describe("examples/pipeline.lua", function()
+  it("hands on what each program writes", function()
+    local out, status = run [[pipeline.lua "printf 2\n3\n1\n" sort "head -n 2"]]
+    assert.equal("1\n2\n", out)
+    assert.equal(0, status)
+  end)
+
+  it("says how programs ended that did not end well", function()
+    local out = run [[pipeline.lua "ls /no/such/place" cat]]
+    has("ls /no/such/place: ", out)
+  end)
+end)

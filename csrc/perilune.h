@@ -388,6 +388,24 @@ PERILUNE_API void *perilune_self(lua_State *L);
 
 /* }===================================================================== */
 
+/* {== Memory =========================================================== */
+
+/* Bytes that a state, with its loop, has and may have; 0: no limit. What libuv
+** allocates, and the handles of this interface, are not among them. */
+typedef struct perilune_mem {
+  size_t limit, used, peak;
+  size_t fails; /* requests that were refused */
+} perilune_mem;
+
+/*
+** [T] An allocator to be given to lua_newstate; `ud` is a perilune_mem, which
+** must be there as long as the state. Where the limit is reached, scripts get
+** "not enough memory", after a collection. The limit may be changed.
+*/
+PERILUNE_API void *perilune_alloc(void *ud, void *p, size_t old, size_t size);
+
+/* }===================================================================== */
+
 #ifdef __cplusplus
 }
 #endif

@@ -184,7 +184,8 @@ static int wanted(const char *name, int argc, char **argv) {
 int main(int argc, char **argv) {
   static const test_case *const all[] = {
     open_cases, step_cases, post_cases, future_cases, task_cases,
-    scope_cases, kill_cases, close_cases, wait_cases};
+    scope_cases, kill_cases, close_cases, wait_cases,
+    memory_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

@@ -78,7 +78,7 @@ static int loop_gc(lua_State *L) {
   l->in = L;
   l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
   if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
-  if (l->root && !l->dead && !peri_loop_forked(l)) { /* tasks are the parent's */
+  if (l->root && !l->dead && !peri_loop_forked(l)) { /* else the parent's */
     peri_task_close_all(l, L);
     peri_loop_exit(L, l);
     peri_task_close_all(l, L);

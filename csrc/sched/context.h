@@ -36,7 +36,7 @@ static inline unsigned peri_in_finalizer(const peri_loop *l) {
 /* Finalizers come inside any allocation: what runs in one has nothing to do
 ** with the frame it comes in, and sees none. */
 static inline unsigned peri_frame_foreign(const peri_loop *l) {
-  return !l->finalizer && peri_in_finalizer(l);
+  return !(l->finalizer | l->closing) && peri_in_finalizer(l);
 }
 
 /* The values that can be seen: those of the current frame, or NULL. */

@@ -164,6 +164,14 @@ local function copy(list)
   return table.move(list or {}, 1, #(list or {}), 1, {})
 end
 
+-- Accepts no more; raises, for the method `fname`, if that is no server.
+local function stop(server, fname)
+  if not check.typename(server):find "%.server$" then
+    check.fail(1, fname, "server expected, got " .. check.typename(server), 1)
+  end
+  server:stop()
+end
+
 --- Accepts no more; handlers get `grace` seconds to end and are cancelled then.
 -- Waits until they have ended, unless one of them calls this: then that goes on
 -- in the background.
@@ -175,7 +183,7 @@ function serve.close(server, grace)
     local got = check.typename(grace)
     check.fail(1, "close", "number of seconds expected, got " .. got)
   end
-  server:stop()
+  stop(server, "close")
   local list = copy(servings[server])
   if #list == 0 then
     return true
@@ -189,7 +197,7 @@ end
 --- Accepts no more, and cancels the handlers. Never waits.
 -- @return true
 function serve.abort(server)
-  server:stop()
+  stop(server, "abort")
   cancel(copy(servings[server]), "server aborted")
   return true
 end

@@ -63,6 +63,9 @@ end
 -- Never waits.
 -- @param seed whole number other than 0; nil: in order again
 function testing.shuffle(seed)
+  if seed ~= nil and math.type(seed) ~= "integer" then
+    check.fail(1, "shuffle", "whole number expected, got " .. check.typename(seed))
+  end
   core.shuffle(seed)
   return true
 end
@@ -81,6 +84,9 @@ end
 -- @param before snapshot, nil: nothing was alive
 -- @return nil if nothing, else a text
 function testing.leaks(before)
+  if before ~= nil and type(before) ~= "table" then
+    check.fail(1, "leaks", "snapshot expected, got " .. check.typename(before))
+  end
   local now, left = core.loop:stats(), {}
   for _, kind in ipairs(KINDS) do
     local n = (now[kind] or 0) - (before and before[kind] or 0)
@@ -122,6 +128,8 @@ end
 function testing.run(fn, opts)
   if not check.callable(fn) then
     check.fail(1, "run", "function expected, got " .. check.typename(fn))
+  elseif opts ~= nil and type(opts) ~= "table" then
+    check.fail(2, "run", "table expected, got " .. check.typename(opts))
   end
   local run_opts = { signals = false, unhandled = "fail" }
   for key, value in pairs(opts or {}) do

@@ -425,6 +425,8 @@ describe("serve", function()
     has("bad argument #2 to 'serve'", raised(function() server:serve(print, 3) end))
     has("'limit'", raised(function() server:serve(print, { limit = 0 }) end))
     has("bad argument #1 to 'close'", raised(function() server:close "x" end))
+    has("server expected, got nil", raised(function() server.close() end))
+    has("server expected, got table", raised(function() server.abort {} end))
   end))
 
   it("serves hundreds of clients, and leaves nothing", real(function()

@@ -30,6 +30,7 @@ local PUBLIC = {
   ["process"] = { process = "aio.process.", Process = "process:" },
   ["dns"] = { dns = "aio.dns." },
   ["udp"] = { udp = "aio.udp." },
+  ["fs"] = { fs = "aio.fs." },
   ["serve"] = { serve = "server:" },
   ["debug"] = { debug = "debug." },
   ["testing"] = { testing = "testing.", Clock = "clock:" },

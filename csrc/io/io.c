@@ -1,7 +1,7 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, signals, subscribe, poll_fd, process; and what a run needs for its end:
+** Lua side: core.tcp, unix, udp, dns, fs, signals, subscribe, poll_fd, process; and what a run needs for its end:
 ** lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
@@ -12,6 +12,7 @@
 
 #include "dns.h"
 #include "foreign.h"
+#include "fs.h"
 #include "handle.h"
 #include "memory.h"
 #include "pipe.h"
@@ -93,6 +94,7 @@ void peri_io_open(lua_State *L, peri_loop *l) {
   peri_memory_open(L, l);
   peri_udp_open(L, l);
   peri_dns_open(L, l);
+  peri_fs_open(L, l);
   peri_signal_open(L, l);
   peri_subscribe_open(L, l);
   peri_slow_open(L);

@@ -120,6 +120,7 @@ static void cancel_all(peri_loop *l) {
     if (!t || !t->co) continue;
     peri_task_cancel(l, t);
     cancel_shielded(l, t);
+    peri_task_leave(l, t, PERI_ABORTED); /* one that was to end by itself */
   }
 }
 

@@ -80,6 +80,9 @@ end
 if core.udp then
   later.udp = "udp"
 end
+if core.fs then
+  later.fs = "fs"
+end
 
 local function load(_, name)
   if not later[name] then return nil end

@@ -58,6 +58,7 @@ local HIDDEN = {
   ["perilune.run"] = true, ["perilune.watch"] = true, ["perilune.bound"] = true,
   ["perilune.generator"] = true, ["perilune.lookup"] = true, ["perilune.resolver"] = true,
   ["perilune.child"] = true,
+  ["perilune.fs"] = true,
   ["perilune.signals"] = true, ["perilune.let"] = true,
   ["perilune.probe"] = true, ["perilune.select"] = true, ["perilune.operation"] = true,
   ["perilune.slow"] = true,

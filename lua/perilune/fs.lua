@@ -1,0 +1,176 @@
+--- Files and directories.
+--
+-- The functions of the core check their arguments, and name those here in their
+-- messages; these say what they are.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "perilune.check"
+local core = require "perilune.core"
+
+local fs = {}
+local call = core.fs
+
+--- Reads a whole file. Waits.
+-- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
+-- @return string; or nil, message, code
+function fs.read_file(path)
+  return call.read_file(path)
+end
+
+local function check_options(opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    check.fail(3, "write_file", "table expected, got " .. check.typename(opts), 1)
+  end
+  for name, value in pairs(opts or {}) do
+    if name ~= "atomic" then
+      check.fail(3, "write_file", ("unknown option '%s'"):format(tostring(name)), 1)
+    elseif type(value) ~= "boolean" then
+      check.fail(3, "write_file", "option 'atomic' must be a boolean", 1)
+    end
+  end
+end
+
+--- Writes a whole file, which is made if it is not there. Waits.
+-- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
+-- @param data string or number
+-- @param opts table or nil: `atomic` (false): writes a temporary file beside it,
+--   has the system store that, and renames it, so that at any time the file is
+--   the old one or the new one, also if this fails. The new one keeps the mode of
+--   the old one, but not its owner; a link stays, and what it leads to is replaced
+-- @return true; or nil, message, code
+function fs.write_file(path, data, opts)
+  check_options(opts)
+  return call.write_file(path, data, opts and opts.atomic)
+end
+
+--- Writes at the end of a file, which is made if it is not there. Waits.
+-- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
+-- @param data string or number
+-- @return true; or nil, message, code
+function fs.append_file(path, data)
+  return call.append_file(path, data)
+end
+
+--- Tells what is known of a file, or of what a link leads to. Waits.
+-- @param path of anything
+-- @return table: `type` ("file", "directory", "link", "fifo", "socket", "char",
+--   "block", "unknown"), `mode` (the permissions), `size` in bytes, `uid`, `gid`,
+--   `nlink`, `ino`, `dev`, and in seconds since 1970 `atime`, `mtime`, `ctime`,
+--   `birthtime`; or nil, message, code
+function fs.stat(path)
+  return call.stat(path)
+end
+
+--- The same, of a link itself. Waits.
+-- @param path of anything
+-- @return table; or nil, message, code
+function fs.lstat(path)
+  return call.lstat(path)
+end
+
+--- Asks whether there is something by that name. A link that leads nowhere is not.
+-- Waits.
+-- @param path of anything
+-- @return true or false; or nil, message, code where that cannot be told
+function fs.exists(path)
+  return call.exists(path)
+end
+
+--- Makes a directory. Waits.
+-- @param path of the directory; the one that it is in must be there
+-- @param mode permissions (511, which is 777 in octal), less the umask
+-- @return true; or nil, message, code
+function fs.mkdir(path, mode)
+  return call.mkdir(path, mode)
+end
+
+--- Removes an empty directory. Waits.
+-- @param path of the directory
+-- @return true; or nil, message, code
+function fs.rmdir(path)
+  return call.rmdir(path)
+end
+
+--- Makes a directory with a name that nothing has, for this user only. Waits.
+-- @param template path that ends with XXXXXX, which is replaced
+-- @return its path; or nil, message, code
+function fs.mkdtemp(template)
+  if type(template) == "string" and not template:find "XXXXXX$" then
+    check.fail(1, "mkdtemp", "path that ends with XXXXXX expected")
+  end
+  return call.mkdtemp(template)
+end
+
+--- Gives a file or directory another name, in the same file system. A file that
+-- has the name is replaced. Waits.
+-- @param from path
+-- @param to path
+-- @return true; or nil, message, code
+function fs.rename(from, to)
+  return call.rename(from, to)
+end
+
+--- Removes a file, or a link. Waits.
+-- @param path of the file
+-- @return true; or nil, message, code
+function fs.unlink(path)
+  return call.unlink(path)
+end
+
+--- Copies a file, with its mode. A file that has the name is overwritten. Waits.
+-- @param from path; a FIFO or a socket is refused, with code ESPIPE
+-- @param to path
+-- @return true; or nil, message, code
+function fs.copy(from, to)
+  return call.copy(from, to)
+end
+
+--- Gives a file one more name, in the same file system. Waits.
+-- @param path of the file
+-- @param new path
+-- @return true; or nil, message, code
+function fs.link(path, new)
+  return call.link(path, new)
+end
+
+--- Makes a symbolic link. Waits.
+-- @param target what it leads to, as seen from the directory that it is in
+-- @param path of the link
+-- @return true; or nil, message, code
+function fs.symlink(target, path)
+  return call.symlink(target, path)
+end
+
+--- Tells where a symbolic link leads. Waits.
+-- @param path of the link
+-- @return its target; or nil, message, code
+function fs.readlink(path)
+  return call.readlink(path)
+end
+
+--- Makes a path absolute, without links and dots. Waits.
+-- @param path of something that is there
+-- @return path; or nil, message, code
+function fs.realpath(path)
+  return call.realpath(path)
+end
+
+--- Changes the permissions of a file or directory. Waits.
+-- @param path of anything; if it is a link, of what that leads to
+-- @param mode permissions, from 0 to 4095
+-- @return true; or nil, message, code
+function fs.chmod(path, mode)
+  return call.chmod(path, mode)
+end
+
+--- Changes the times of a file or directory. Waits.
+-- @param path of anything; if it is a link, of what that leads to
+-- @param atime when it was last read, in seconds since 1970 (now)
+-- @param mtime when it was last written (`atime`)
+-- @return true; or nil, message, code
+function fs.utime(path, atime, mtime)
+  return call.utime(path, atime, mtime)
+end
+
+return fs

@@ -1,0 +1,30 @@
+--- A directory for each case, which is removed with all that is in it.
+--
+-- SPDX-License-Identifier: MIT
+
+local helper = require "spec.helper"
+
+local place = {}
+
+function place.shell(command)
+  local pipe <close> = assert(io.popen(command))
+  return pipe:read "a"
+end
+
+function place.write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(text))
+end
+
+--- A function to be given to `it`: runs `fn(directory)`.
+function place.inside(fn, opts)
+  return helper.real(function()
+    local dir = place.shell("mktemp -d"):match "[^\n]+"
+    local _ <close> = setmetatable({}, { __close = function()
+      os.execute("rm -rf '" .. dir .. "'")
+    end })
+    fn(dir)
+  end, opts)
+end
+
+return place

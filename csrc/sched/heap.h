@@ -10,6 +10,7 @@
 #ifndef PERI_HEAP_H
 #define PERI_HEAP_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ int peri_heap_reserve(peri_loop *l, peri_heap *h);
 
 /* Gives up the room of one timer, which must not be armed. */
 static inline void peri_heap_unreserve(peri_heap *h) {
+  assert(h->reserved > h->count);
   h->reserved--;
 }
 

@@ -120,10 +120,8 @@ peri_task *peri_task_new(lua_State *L, peri_loop *l, peri_owner *owner,
   peri_trace_made(L, l);
   lua_insert(L, idx);
   lua_State *co = peri_slot_coroutine(L, l, idx);
-  if (nargs > LUA_MINSTACK - 5 && !lua_checkstack(co, nargs + LUA_MINSTACK)) {
-    peri_heap_unreserve(&l->timers);
+  if (nargs > LUA_MINSTACK - 5 && !lua_checkstack(co, nargs + LUA_MINSTACK))
     luaL_error(L, "too many arguments");
-  }
   if (peri_heap_reserve(l, &l->timers)) luaL_error(L, "not enough memory");
   t->co = co;
   load(L, l, t, idx);

@@ -42,9 +42,11 @@ local function by_tasks()
   end)
 end
 
+local lost
+
 local function by_protocol()
   local a <close>, b = testing.pair { room = 10 }
-  local lost = aio.future()
+  lost = aio.future()
   b:protocol {
     data_received = function(p) p.data = true end,
     connection_lost = function() lost:resolve() end,
@@ -58,7 +60,15 @@ local function by_protocol()
 end
 
 local failed
-aio.run({ on_error = function(err) failed = err end }, function()
+-- A method that could not be called says no more than that.
+local function on_error(err)
+  failed = err
+  if lost then
+    lost:fail(err)
+  end
+end
+
+aio.run({ on_error = on_error }, function()
   by_tasks()
   by_protocol()
 end)

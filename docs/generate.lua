@@ -43,7 +43,7 @@ local PREFIXES = {
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
-  { "server:" }, { "udp:" }, { "signals:" }, { "remote:" },
+  { "server:" }, { "udp:" }, { "signals:" }, { "remote:" }, { "listing:" },
 }
 
 -- Files ------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 **
 ** uv side: what is called in a thread of the pool, see work.h; each is a call
 ** of libuv's, or several: then nothing is left half done that can be undone.
-** Lua side: core.fs: a function for each row of the table of operations.
+** Lua side: core.fs: a function for each row of the table of operations; the
+** rest of it is in scandir.c.
 **
 ** A job holds a copy of its arguments, and its results, up to when they are
 ** pushed.
@@ -153,7 +154,7 @@ static void job_discard(peri_work *w) {
 
 /* {== Results ========================================================== */
 
-const char *peri_fs_type(uint64_t mode) {
+static const char *type_of(uint64_t mode) {
   switch (mode & S_IFMT) {
     case S_IFREG: return "file";
     case S_IFDIR: return "directory";
@@ -180,9 +181,9 @@ static void set_time(lua_State *L, const char *name, const uv_timespec_t *t) {
   lua_setfield(L, -2, name);
 }
 
-void peri_fs_push_stat(lua_State *L, const uv_stat_t *st) {
+static void push_table(lua_State *L, const uv_stat_t *st) {
   lua_createtable(L, 0, 12);
-  lua_pushstring(L, peri_fs_type(st->st_mode));
+  lua_pushstring(L, type_of(st->st_mode));
   lua_setfield(L, -2, "type");
   set_integer(L, "mode", st->st_mode & MODE_BITS);
   set_integer(L, "size", st->st_size);
@@ -198,7 +199,7 @@ void peri_fs_push_stat(lua_State *L, const uv_stat_t *st) {
 }
 
 static int push_stat(lua_State *L, const job *j) {
-  peri_fs_push_stat(L, &j->req.statbuf);
+  push_table(L, &j->req.statbuf);
   return 1;
 }
 
@@ -240,39 +241,41 @@ static int fail(lua_State *L, const job *j) {
 
 /* {== Arguments ======================================================== */
 
-int peri_fs_bad(lua_State *L, int arg, const char *fname, const char *text) {
+/* Raises "bad argument" at the caller of the library. */
+static int bad(lua_State *L, int arg, const char *fname, const char *text) {
   luaL_where(L, peri_error_level(L));
   lua_pushfstring(L, "%sbad argument #%d to '%s' (%s)", lua_tostring(L, -1),
                   arg, fname, text);
   return lua_error(L);
 }
 
-static int bad_type(lua_State *L, int arg, const op *o, const char *expected) {
+static int bad_type(lua_State *L, int arg, const char *fname,
+                    const char *expected) {
   const char *text = lua_pushfstring(L, "%s expected, got %s", expected,
                                      luaL_typename(L, arg));
-  return peri_fs_bad(L, arg, o->wait.name, text);
+  return bad(L, arg, fname, text);
 }
 
-static void check_path(lua_State *L, int arg, const op *o) {
+void peri_fs_check_path(lua_State *L, int arg, const char *fname) {
   size_t n;
-  if (lua_type(L, arg) != LUA_TSTRING) bad_type(L, arg, o, "string");
+  if (lua_type(L, arg) != LUA_TSTRING) bad_type(L, arg, fname, "string");
   const char *path = lua_tolstring(L, arg, &n);
   if (strlen(path) != n)
-    peri_fs_bad(L, arg, o->wait.name, "path with a zero byte");
+    bad(L, arg, fname, "path with a zero byte");
 }
 
 static void check_mode(lua_State *L, int arg, const op *o) {
   int good;
   lua_Integer mode = lua_tointegerx(L, arg, &good);
-  if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o, "integer");
+  if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o->wait.name, "integer");
   if (!good || mode < 0 || mode > MODE_BITS)
-    peri_fs_bad(L, arg, o->wait.name, "mode from 0 to 4095 expected");
+    bad(L, arg, o->wait.name, "mode from 0 to 4095 expected");
 }
 
 static void check_time(lua_State *L, int arg, const op *o) {
-  if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o, "number");
+  if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o->wait.name, "number");
   if (!isfinite(lua_tonumber(L, arg)))
-    peri_fs_bad(L, arg, o->wait.name, "finite number expected");
+    bad(L, arg, o->wait.name, "finite number expected");
 }
 
 /* Raises unless the arguments are what they should be. */
@@ -281,13 +284,13 @@ static void check_arguments(lua_State *L, const op *o) {
     char kind = o->args[i - 1];
     if (kind < 'a' && lua_isnoneornil(L, i)) continue;
     if (kind == 'p')
-      check_path(L, i, o);
+      peri_fs_check_path(L, i, o->wait.name);
     else if (kind == 'I' || kind == 'i')
       check_mode(L, i, o);
     else if (kind == 'T')
       check_time(L, i, o);
     else if (kind == 's' && !lua_isstring(L, i))
-      bad_type(L, i, o, "string");
+      bad_type(L, i, o->wait.name, "string");
   }
 }
 
@@ -393,13 +396,14 @@ static int call(lua_State *L) {
 void peri_fs_open(lua_State *L, peri_loop *l) {
   peri_work_type(L, BOX);
   lua_pop(L, 1);
-  lua_createtable(L, 0, (int)NOPS);
+  lua_createtable(L, 0, (int)NOPS + 1);
   for (size_t i = 0; i < NOPS; i++) {
     peri_stash_push(l, L, PERI_STASH_LOOP);
     lua_pushinteger(L, (lua_Integer)i);
     lua_pushcclosure(L, call, 2);
     lua_setfield(L, -2, ops[i].wait.name);
   }
+  peri_fs_open_scandir(L, l);
   lua_setfield(L, -2, "fs");
 }
 

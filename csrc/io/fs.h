@@ -11,13 +11,11 @@
 /* Sets `fs` in the table on top. */
 void peri_fs_open(lua_State *L, peri_loop *l);
 
-/* Pushes what is known of a file, as a table. */
-void peri_fs_push_stat(lua_State *L, const uv_stat_t *st);
+/* Sets `scandir` in that table; in scandir.c. */
+void peri_fs_open_scandir(lua_State *L, peri_loop *l);
 
-/* "file", "directory" and so on, for the type that is part of a mode. */
-const char *peri_fs_type(uint64_t mode);
-
-/* Raises "bad argument" at the caller of the library. */
-int peri_fs_bad(lua_State *L, int arg, const char *fname, const char *text);
+/* Raises "bad argument", at the caller of the library, unless there is a path
+** at `arg`. */
+void peri_fs_check_path(lua_State *L, int arg, const char *fname);
 
 #endif

@@ -8,8 +8,8 @@
 local check = require "perilune.check"
 local core = require "perilune.core"
 
-local fs = {}
 local call = core.fs
+local fs = { scandir = call.scandir }
 
 --- Reads a whole file. Waits.
 -- @param path of the file; a FIFO or a socket is refused, with code ESPIPE

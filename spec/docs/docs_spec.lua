@@ -48,6 +48,7 @@ local OBJECTS = {
   ["perilune.tcp"] = { "conn:" },
   ["perilune.unix"] = { "conn:" },
   ["perilune.udp"] = { "udp:" },
+  ["perilune.scandir"] = { "listing:" },
   ["perilune.subscription"] = { "signals:" },
   ["perilune.tcp.server"] = { "server:" },
   ["perilune.unix.server"] = { "server:" },

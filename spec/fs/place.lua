@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local aio = require "perilune"
 local helper = require "spec.helper"
 
 local place = {}
@@ -25,6 +26,21 @@ function place.inside(fn, opts)
     end })
     fn(dir)
   end, opts)
+end
+
+--- Calls `fn` in a task that waits in it when `meanwhile(task)` is called: what
+-- a thread does cannot have been noticed then.
+-- @return the task, which has ended
+function place.during(meanwhile, fn, ...)
+  local task = aio.spawn(fn, ...)
+  aio.spawn(meanwhile, task):await()
+  task:join()
+  return task
+end
+
+--- The same, and cancels it.
+function place.cancelled(fn, ...)
+  return place.during(function(task) task:cancel() end, fn, ...)
 end
 
 return place

@@ -21,9 +21,7 @@ describe("a file operation", function()
   it("that is cancelled has ended before the wait does", inside(function(dir)
     place.write(dir .. "/a", ("x"):rep(1 << 20))
     for _ = 1, helper.many(20) do
-      local task = parked(fs.copy, dir .. "/a", dir .. "/b")
-      task:cancel()
-      task:join()
+      local task = place.cancelled(fs.copy, dir .. "/a", dir .. "/b")
       assert.equal("cancelled", (task:peek()))
       assert.equal(0, aio.loop():stats().requests)
       local there = fs.exists(dir .. "/b")
@@ -42,18 +40,16 @@ describe("a file operation", function()
   it("that is atomic and cancelled leaves nothing", inside(function(dir)
     assert(fs.write_file(dir .. "/a", "old"))
     for _ = 1, helper.many(20) do
-      local task = parked(fs.write_file, dir .. "/a", ("x"):rep(1 << 16),
+      place.cancelled(fs.write_file, dir .. "/a", ("x"):rep(1 << 16),
         { atomic = true })
-      task:cancel()
-      task:join()
       assert.equal("a\n", place.shell("ls -A " .. dir))
     end
   end))
 
   it("is named in reports", inside(function(dir)
-    local task = parked(fs.stat, dir)
-    assert.equal("stat " .. dir, task:info().waiting_on)
-    task:await()
+    local what
+    place.during(function(task) what = task:info().waiting_on end, fs.stat, dir)
+    assert.equal("stat " .. dir, what)
   end))
 
   it("keeps its scope's time", inside(function(dir)

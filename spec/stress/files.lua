@@ -37,6 +37,13 @@ local function work()
   if ensure(fs.stat(dir .. "/b")).type ~= "file" then
     error "no file"
   end
+  for entry in fs.scandir(dir) do
+    if entry.name ~= "b" then
+      error "not what is there"
+    end
+  end
+  local listing <close> = fs.scandir(dir)
+  listing()
   fs.stat(dir .. "/a")
   local task = aio.spawn(fs.realpath, dir)
   aio.yield()

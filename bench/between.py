@@ -98,16 +98,18 @@ variable = contextvars.ContextVar("bench")
 
 async def ctx_get(operations):
     variable.set(1)
+    get = variable.get
     start()
     for _ in range(operations):
-        variable.get()
+        get()
     stop(operations)
 
 
 async def ctx_set(operations):
+    set_ = variable.set
     start()
     for i in range(operations):
-        variable.set(i)
+        set_(i)
     stop(operations)
 
 

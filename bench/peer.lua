@@ -170,16 +170,18 @@ end
 
 function workloads.ctx_get(operations)
   local var = aio.context.var("bench")
+  local get = var.get
   var:set(1)
   start()
-  for _ = 1, operations do var:get() end
+  for _ = 1, operations do get(var) end
   stop(operations)
 end
 
 function workloads.ctx_set(operations)
   local var = aio.context.var("bench")
+  local set = var.set
   start()
-  for i = 1, operations do var:set(i) end
+  for i = 1, operations do set(var, i) end
   stop(operations)
 end
 

@@ -148,8 +148,15 @@ static int push_values(lua_State *L, peri_loop *l, peri_runnable *r) {
 
 /* In what follows the channel is at index `at` of the stack. */
 
+/* The capacity is far from what would make the sum too large. */
 static uint32_t place(const channel *c, uint32_t i) {
-  return (uint32_t)(((uint64_t)c->head + i) % c->capacity + 1);
+  uint32_t at = c->head + i;
+  return (at >= c->capacity ? at - c->capacity : at) + 1;
+}
+
+/* The oldest has gone. */
+static void advance(channel *c) {
+  c->head = place(c, 1) - 1;
 }
 
 /* Sets a field of one of the two tables to the value on top; pops it. */
@@ -202,16 +209,30 @@ static int oldest(lua_State *L, const channel *c, int at) {
   return n;
 }
 
+/* Pushes a field of one of the two tables, and clears it. */
+static void pull_at(lua_State *L, int at, int table, uint32_t i) {
+  lua_getiuservalue(L, at, table);
+  lua_rawgeti(L, -1, i);
+  lua_pushnil(L); /* the key exists, so this allocates nothing */
+  lua_rawseti(L, -3, i);
+  lua_replace(L, -2);
+}
+
 /* Pushes the oldest values and takes them out; returns how many. May raise
 ** before anything changed. */
 static int take(lua_State *L, channel *c, int at) {
-  int n = oldest(L, c, at);
-  for (int table = n == 1 ? 1 : 2; table; table--) {
-    lua_pushnil(L); /* the key exists, so this allocates nothing */
-    set_at(L, at, table, place(c, 0));
+  uint32_t i = place(c, 0);
+  peri_error_room(L, 6);
+  int n = length_of(L, c, at, i);
+  if (n != 1) {
+    peri_error_room(L, n + 6);
+    pull_at(L, at, 2, i);
+    lua_pop(L, 1);
   }
-  c->head = place(c, 0) % c->capacity;
+  pull_at(L, at, 1, i);
+  advance(c);
   c->count--;
+  spread(L, n);
   return n;
 }
 
@@ -223,7 +244,7 @@ static int exchange(lua_State *L, channel *c, int at, int n) {
   peri_error_room(L, 1);
   lua_pushvalue(L, entry);
   store(L, c, at, place(c, 0), n);
-  c->head = place(c, 0) % c->capacity;
+  advance(c);
   lua_remove(L, entry);
   return got;
 }

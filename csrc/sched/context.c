@@ -42,12 +42,13 @@ void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
   lua_xmove(l->stash, L, 1);
 }
 
-void peri_context_push(lua_State *L, peri_loop *l, peri_context *c) {
+int peri_context_push(lua_State *L, peri_loop *l, peri_context *c) {
   lua_State *S = l->stash;
   if (c != l->mapped) put_at_hand(l, c);
   lua_xmove(L, S, 1);
-  lua_rawget(S, PERI_STASH_MAP);
+  int type = lua_rawget(S, PERI_STASH_MAP);
   lua_xmove(S, L, 1);
+  return type;
 }
 
 /* Pushes a copy of the current map. */

@@ -101,7 +101,7 @@ peri_context *peri_context_copy(lua_State *L, peri_loop *l);
 void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c);
 
 /* Replaces the key on top by what the map of `c`, which is not NULL, has for
-** it. */
-void peri_context_push(lua_State *L, peri_loop *l, peri_context *c);
+** it; returns the type of that. */
+int peri_context_push(lua_State *L, peri_loop *l, peri_context *c);
 
 #endif

@@ -37,14 +37,15 @@ void peri_var_check_frame(lua_State *L, const peri_loop *l) {
                      "aio.coroutine, or call aio.patch()");
 }
 
-/* Pushes what the map of `c` has for the variable at `idx`, nil if nothing. */
-static void push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
-  if (!c) {
-    lua_pushnil(L);
-    return;
+/* Pushes what the map of `c` has for the variable at `idx`, nil if nothing;
+** returns its type. */
+static int push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
+  if (c) {
+    lua_pushvalue(L, idx);
+    return peri_context_push(L, l, c);
   }
-  lua_pushvalue(L, idx);
-  peri_context_push(L, l, c);
+  lua_pushnil(L);
+  return LUA_TNIL;
 }
 
 /* Sets what the map has for the variable at `var` to the value at `idx`. */
@@ -94,11 +95,12 @@ static int var(lua_State *L) {
 static int var_get(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   check_var(L);
-  push_raw(L, l, peri_context_now(l), 1);
-  if (lua_islightuserdata(L, -1) && lua_touserdata(L, -1) == &nil_value)
-    lua_pushnil(L);
-  else if (lua_isnil(L, -1))
+  int type = push_raw(L, l, peri_context_now(l), 1);
+  if (type == LUA_TNIL)
     lua_getiuservalue(L, 1, 1);
+  else if (type == LUA_TLIGHTUSERDATA &&
+           lua_touserdata(L, -1) == (const void *)&nil_value)
+    lua_pushnil(L);
   return 1;
 }
 

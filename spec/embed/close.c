@@ -49,7 +49,9 @@ static void close_leaves_no_descriptors(void) {
     world_do(&w, "if aio.unix then a, b = aio.unix.pair()\n"
                  "s = aio.tcp.listen('127.0.0.1', 0)\n"
                  "aio.spawn(function() a:read_some() end)\n"
-                 "aio.spawn(function() s:accept() end) end");
+                 "aio.spawn(function() s:accept() end)\n"
+                 "d = aio.fs.scandir '/'\n"
+                 "aio.spawn(d) aio.spawn(aio.fs.read_file, '/dev/null') end");
     world_settle(&w);
     world_close(&w);
   }
@@ -60,7 +62,8 @@ static void scripts_may_go_on_after_close(void) {
   world w;
   world_open(&w);
   world_do(&w, "if aio.unix then a, b = aio.unix.pair()\n"
-               "s = aio.tcp.listen('127.0.0.1', 0) end\n"
+               "s = aio.tcp.listen('127.0.0.1', 0)\n"
+               "d = aio.fs.scandir '/' aio.spawn(d) end\n"
                "g = aio.future() t = aio.spawn(aio.sleep, 100)");
   world_settle(&w);
   EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
@@ -79,6 +82,7 @@ static void scripts_may_go_on_after_close(void) {
                "  pcall(s.accept, s) pcall(s.close, s)\n"
                "  pcall(aio.tcp.listen, '127.0.0.1', 0)\n"
                "  pcall(aio.unix.pair)\n"
+               "  pcall(aio.fs.stat, '/') pcall(d) pcall(d.close, d)\n"
                "  pcall(aio.tcp.connect, '127.0.0.1', 1)\n"
                "end\n"
                "collectgarbage()");
@@ -110,10 +114,17 @@ static void look_up(world *w) {
   world_settle(w);
 }
 
+/* And threads of the pool read files that take long. */
+static void read_on(world *w) {
+  world_do(w, "if aio.fs then for i = 1, 8 do aio.spawn(function()\n"
+              "  aio.fs.read_file '/proc/self/smaps' end) end end");
+  look_up(w);
+}
+
 static void close_does_not_wait_for_jobs(void) {
   world w;
   world_open(&w);
-  look_up(&w);
+  read_on(&w);
   double begun = seconds();
   int rc = perilune_close(w.p, 1000000, 0);
   CHECK(rc == PERILUNE_OK || rc == PERILUNE_BUSY);
@@ -126,7 +137,7 @@ static void close_does_not_wait_for_jobs(void) {
 static void close_leaves_jobs_to_a_thread(void) {
   world w;
   world_open(&w);
-  look_up(&w);
+  read_on(&w);
   double begun = seconds();
   EQUAL(perilune_close(w.p, 0, 1), PERILUNE_OK);
   CHECK(seconds() - begun < 0.5);

@@ -54,9 +54,23 @@ local function together(body)
   error(err, 0)
 end
 
+-- So many children are begun in a turn: those that end at once leave their
+-- coroutines, still warm, to the next ones.
+local PORTION <const> = 256
+
+local function begin(n, spawn)
+  for i = 1, n do
+    spawn(i)
+    if i % PORTION == 0 then
+      core.yield() -- raises after a failure: no more are begun
+    end
+  end
+end
+
 --- Runs the functions as children; waits for all.
 -- A raise, or a function that returns nil and a string, is a failure: the
--- others are cancelled and joined.
+-- others are cancelled and joined. Many are begun in the course of some turns;
+-- after a failure those whose turn has not come are left out.
 -- @param ... functions
 -- @return the first value of each, in order; or nil, message, code
 function many.all(...)
@@ -68,9 +82,9 @@ function many.all(...)
   end
   local results = {}
   local ok, message, code = together(function(g)
-    for i = 1, n do
+    begin(n, function(i)
       g:spawn(child, results, i, fns[i])
-    end
+    end)
   end)
   if not ok then
     return nil, message, code
@@ -110,9 +124,9 @@ function many.map(list, fn, limit)
   local results = { n = n }
   local ok, message, code = together(function(g)
     local cursor = { i = 0, n = n }
-    for i = 1, math.min(limit or n, n) do
+    begin(math.min(limit or n, n), function()
       g:spawn(worker, list, fn, results, cursor)
-    end
+    end)
   end)
   if not ok then
     return nil, message, code

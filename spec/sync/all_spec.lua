@@ -144,6 +144,34 @@ describe("aio.all", function()
       end))
   end))
 
+  it("begins all of many, though not in one turn", case(function()
+    local fns, begun, all = {}, 0, aio.event()
+    for i = 1, 1000 do
+      fns[i] = function()
+        begun = begun + 1
+        if begun == #fns then all:set() end
+        all:wait()
+        return i
+      end
+    end
+    local last = select(#fns, aio.all(table.unpack(fns)))
+    assert.equal(#fns, last)
+  end))
+
+  it("of many begins no more after a failure", case(function()
+    local fns, begun = {}, 0
+    for i = 1, 1000 do
+      fns[i] = function()
+        begun = begun + 1
+        if i == 1 then return nil, "no" end
+      end
+    end
+    local first, message = aio.all(table.unpack(fns))
+    assert.is_nil(first)
+    assert.equal("no", message)
+    assert.is_true(begun < #fns)
+  end))
+
   it("takes many", case(function()
     local list, sum = {}, 0
     for i = 1, 150 do

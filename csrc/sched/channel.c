@@ -162,9 +162,9 @@ static void advance(channel *c) {
 /* Sets a field of one of the two tables to the value on top; pops it. */
 static void set_at(lua_State *L, int at, int table, uint32_t i) {
   lua_getiuservalue(L, at, table);
-  lua_insert(L, -2);
+  lua_pushvalue(L, -2);
   lua_rawseti(L, -2, i);
-  lua_pop(L, 1);
+  lua_pop(L, 2);
 }
 
 /* Writes the entry on top, of `n` values, into a place; pops it. May raise
@@ -259,6 +259,7 @@ static int is_full(const channel *c) {
 
 /* Gives the top `n` values to who waits for some, if anybody does. */
 static int put_straight(lua_State *L, peri_loop *l, channel *c, int n) {
+  if (peri_waitlist_empty(&c->getters)) return 0;
   int top = lua_gettop(L);
   peri_runnable *getter;
   while ((getter = first(l, &c->getters))) {
@@ -343,6 +344,7 @@ static int channel_try_put(lua_State *L) {
 /* Pushes the next values; returns how many, 0 if there are none. May raise
 ** before anything changed. */
 static int get_now(lua_State *L, peri_loop *l, channel *c, int at) {
+  if (peri_waitlist_empty(&c->putters)) return c->count ? take(L, c, at) : 0;
   int base = lua_gettop(L), n;
   peri_runnable *putter;
   while ((putter = first(l, &c->putters))) {

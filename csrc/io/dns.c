@@ -109,6 +109,12 @@ static int lookup_abort(peri_loop *l, peri_task *t, int why) {
   return 1;
 }
 
+/* The answer is nobody's. */
+static void lookup_drop(peri_loop *l, peri_task *t) {
+  (void)l;
+  drop(t->on);
+}
+
 /* Pushes a box with a request that has a job to be filled in, with room for
 ** `size` bytes of text. Raises out of memory. */
 static job *push_lookup(lua_State *L, peri_loop *l, size_t size) {
@@ -211,7 +217,7 @@ static int addresses_k(lua_State *L, int uv_status, lua_KContext ctx) {
 }
 
 static const peri_wait looking_up = {"look-up of a name", lookup_abort,
-                                     addresses_k};
+                                     addresses_k, lookup_drop};
 
 /* What needs no asking: the address, and a port that is a number. */
 static int answer(lua_State *L, peri_loop *l, int family, peri_addr *a) {
@@ -294,7 +300,8 @@ static int name_k(lua_State *L, int uv_status, lua_KContext ctx) {
   return status ? reverse_fail(L, status) : 1;
 }
 
-static const peri_wait reversing = {"reverse look-up", lookup_abort, name_k};
+static const peri_wait reversing = {"reverse look-up", lookup_abort, name_k,
+                                    lookup_drop};
 
 /* core.dns.getnameinfo(address) -> name, or nil, message, code. Waits. */
 static int dns_getnameinfo(lua_State *L) {

@@ -193,6 +193,7 @@ end)
 
 describe("examples/pipeline.lua", function()
   it("hands on what each program writes", function()
+    if Child.sanitized then return end -- it starts others
     local out, status = run [[pipeline.lua "printf 2\n3\n1\n" sort "head -n 2"]]
     assert.equal("1\n2\n", out)
     assert.equal(0, status)

@@ -69,10 +69,12 @@ describe("scandir", function()
       assert.equal(before + 1, descriptors())
     end
     assert.equal(before, descriptors())
-    assert.equal("a", scandir(dir)().name)
-    collectgarbage()
-    collectgarbage()
-    assert.equal(before, descriptors())
+    local function forget() assert.equal("a", scandir(dir)().name) end
+    forget()
+    repeat
+      collectgarbage()
+      aio.yield() -- the case's own deadline is the limit
+    until descriptors() == before
   end))
 
   it("that is closed cannot be used", inside(function(dir)

@@ -285,7 +285,7 @@ static int put_now(lua_State *L, peri_loop *l, channel *c) {
       return 0;
     }
     if (n == 1 || tuple) {
-      lua_settop(L, 2);
+      if (tuple) lua_settop(L, 2);
       add(L, c, 1, n);
       break;
     }
@@ -391,7 +391,7 @@ static int channel_get(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   channel *c = check_channel(L);
   peri_wait_enter(L, l);
-  lua_settop(L, 1);
+  if (lua_gettop(L) > 1) lua_settop(L, 1);
   peri_task_keep(L, l, 2); /* nothing is given so far */
   int n = get_or_end(L, l, c, 1);
   if (n) return peri_task_done(L, l, n);

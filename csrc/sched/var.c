@@ -48,11 +48,9 @@ static int push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
   return LUA_TNIL;
 }
 
-/* Sets what the map has for the variable at `var` to the value at `idx`. */
+/* Sets what the map has for the variable at `var` to the value at `idx`; both
+** count from the bottom. There is room, as in any C function. */
 static void set_raw(lua_State *L, peri_loop *l, int var, int idx) {
-  var = lua_absindex(L, var);
-  idx = lua_absindex(L, idx);
-  peri_error_room(L, 4);
   if (!l->frame.context || l->frame.context->refs > 1) {
     peri_context *c = peri_context_copy(L, l), *was = l->frame.context;
     c->suppressed = was && was->suppressed;
@@ -111,10 +109,9 @@ static int var_set(lua_State *L) {
   check_var(L);
   luaL_checkany(L, 2);
   peri_var_check_frame(L, l);
-  lua_settop(L, 2);
   encode(L, 2);
   set_raw(L, l, 1, 2);
-  lua_settop(L, 1);
+  lua_pushvalue(L, 1);
   return 1;
 }
 

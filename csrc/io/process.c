@@ -6,10 +6,12 @@
 ** "perilune.child". What users see is made of these in
 ** lua/perilune/process.lua.
 **
-** A userdata is the child as Lua knows it, and keeps how it has ended. The
-** uv handle is in a struct of its own, which stays when nobody holds the
-** userdata, so that the child is reaped; it is freed when uv has closed it,
-** after the child has ended.
+** A userdata is the child as Lua knows it, and keeps how it has ended. It is
+** anchored until then: so the child is reaped though nobody holds it, and can
+** be killed by tasks that are unwound while the Lua state is closed, after
+** all finalizers of what is younger than the loop. The uv handle is in a
+** struct of its own, which is freed when uv has closed it, after the end of
+** the child.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -51,7 +53,7 @@ typedef struct child {
 typedef struct running {
   peri_handle h;
   uv_process_t uv;
-  child *as; /* NULL if nobody holds that */
+  child *as; /* NULL once it has ended */
 } running;
 
 static running *running_of(peri_handle *h) {
@@ -67,14 +69,13 @@ static child *check_child(lua_State *L) {
 static void on_exit_of(uv_process_t *uv, int64_t code, int signum) {
   running *r = running_of(peri_handle_of((uv_handle_t *)uv));
   child *c = r->as;
-  if (c) {
-    c->ended = 1;
-    c->code = signum ? SIGNALLED + signum : (lua_Integer)code;
-    c->signal = signum;
-    c->of = NULL;
-    r->as = NULL;
-    peri_waitlist_wake_all(r->h.loop, &c->waiters);
-  }
+  c->ended = 1;
+  c->code = signum ? SIGNALLED + signum : (lua_Integer)code;
+  c->signal = signum;
+  c->of = NULL;
+  r->as = NULL;
+  peri_waitlist_wake_all(r->h.loop, &c->waiters);
+  peri_unanchor(r->h.loop, c);
   peri_handle_close(&r->h);
 }
 
@@ -92,13 +93,6 @@ static void running_closed(peri_loop *l, peri_handle *h) {
 
 static const peri_handle_type running_type = {
   "process", 0, running_shut, running_closed};
-
-static int child_gc(lua_State *L) {
-  child *c = lua_touserdata(L, 1);
-  if (c->of) c->of->as = NULL;
-  c->of = NULL;
-  return 0;
-}
 
 /* }===================================================================== */
 
@@ -323,6 +317,19 @@ static child *push_child(lua_State *L) {
   return c;
 }
 
+/* Of the child at `idx`, which is anchored from now on. */
+static running *new_running(lua_State *L, peri_loop *l, int idx, child *c) {
+  peri_anchor(L, l, idx, c);
+  running *r = peri_alloc(l, sizeof *r);
+  if (!r) {
+    peri_unanchor(l, c);
+    luaL_error(L, "not enough memory");
+    return NULL;
+  }
+  memset(r, 0, sizeof *r);
+  return r;
+}
+
 static void prepare(lua_State *L, plan *p) {
   memset(p, 0, sizeof *p);
   lua_settop(L, OPTIONS);
@@ -345,13 +352,15 @@ static int spawn(lua_State *L) {
   plan p;
   prepare(L, &p);
   child *c = push_child(L);
+  int at = lua_gettop(L);
   lua_pushnil(L); /* for the pid */
   push_transports(L, l, &p);
-  running *r = peri_alloc(l, sizeof *r);
-  if (!r) return luaL_error(L, "not enough memory");
-  memset(r, 0, sizeof *r);
+  running *r = new_running(L, l, at, c);
   int status = begin(L, l, &p, r);
-  if (status) return fail(L, &p, status);
+  if (status) {
+    peri_unanchor(l, c);
+    return fail(L, &p, status);
+  }
   r->as = c;
   c->of = r;
   lua_pushinteger(L, uv_process_get_pid(&r->uv));
@@ -365,8 +374,7 @@ void peri_process_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {
     {"spawn", spawn}, {"descriptor", descriptor}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
-    {"wait", child_wait}, {"kill", child_kill}, {"__gc", child_gc},
-    {NULL, NULL}};
+    {"wait", child_wait}, {"kill", child_kill}, {NULL, NULL}};
   luaL_newmetatable(L, TYPE);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, methods, 1);

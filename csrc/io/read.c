@@ -6,19 +6,17 @@
 ** continuation reads the descriptor itself, in the task.
 ** Lua side: read, lines, read_some, read_exactly, read_until, peek.
 **
-** A read looks for what it wants among the bytes read ahead (`in`), from
-** `cursor` on, and takes them all at once when it is complete: one that is
-** cancelled has consumed nothing.
+** A read looks for what it wants among the bytes read ahead (`in`), and takes
+** them all at once when it is complete (framing.h): one that is cancelled has
+** consumed nothing.
 **
 ** SPDX-License-Identifier: MIT
 */
 #include "memory.h"
 #include "transport.h"
-#include "want.h"
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "sched/error.h"
@@ -187,89 +185,6 @@ void peri_read_close(peri_loop *l, peri_transport *c) {
 
 /* }===================================================================== */
 
-/* {== Arguments ======================================================== */
-
-/* Which method reads; it and the next format travel in the context of the
-** continuation. */
-enum { FORMATS, LINES, READ_SOME, READ_EXACTLY, READ_UNTIL, READ_PEEK };
-
-typedef struct reading {
-  int kind;
-  int next, count; /* formats: that comes next, and in all */
-  int parsed;      /* what is wanted next is known already */
-} reading;
-
-#define FORMATS_MAX 200
-
-static lua_KContext pack(const reading *r) {
-  return r->kind | r->next << 4 | r->count << 16;
-}
-
-static reading unpack(lua_KContext ctx) {
-  reading r = {(int)ctx & 15, (int)ctx >> 4 & 4095, (int)ctx >> 16, 0};
-  return r;
-}
-
-static const char *const names[] = {"read",         "read",       "read_some",
-                                    "read_exactly", "read_until", "peek"};
-
-static size_t check_size(lua_State *L, int idx) {
-  lua_Integer n = luaL_checkinteger(L, idx);
-  luaL_argcheck(L, n >= 0, idx, "number of bytes expected");
-  return (size_t)n;
-}
-
-static void want_line(peri_want *w, int keep) {
-  w->what = PERI_WANT_LINE;
-  w->keep = keep;
-  w->delim = "\n";
-  w->delim_len = 1;
-  w->n = PERI_LINE_LIMIT;
-}
-
-/* The format at `idx`, as io's: "l", "L", "a" (also with a "*"), a number
-** of bytes. Raises "bad argument". */
-static void want_format(lua_State *L, int idx, peri_want *w) {
-  if (lua_type(L, idx) == LUA_TNUMBER) {
-    w->what = PERI_WANT_COUNT;
-    w->n = check_size(L, idx);
-    return;
-  }
-  const char *f = luaL_checkstring(L, idx);
-  if (*f == '*') f++;
-  switch (*f) {
-    case 'l': want_line(w, 0); break;
-    case 'L': want_line(w, 1); break;
-    case 'a': w->what = PERI_WANT_ALL; break;
-    default: luaL_argerror(L, idx, "invalid format");
-  }
-}
-
-/* The stack of read_until: conn, delimiter, limit, keep. */
-static void want_until(lua_State *L, peri_want *w) {
-  w->what = PERI_WANT_UNTIL;
-  w->delim = lua_tolstring(L, 2, &w->delim_len);
-  w->n = (size_t)lua_tointeger(L, 3);
-  w->keep = lua_toboolean(L, 4);
-}
-
-static void want_bytes(lua_State *L, peri_want *w, int what) {
-  w->what = what;
-  w->n = lua_isnoneornil(L, 2) ? SIZE_MAX : (size_t)lua_tointeger(L, 2);
-}
-
-static void parse(lua_State *L, const reading *r, peri_want *w) {
-  switch (r->kind) {
-    case FORMATS: case LINES: want_format(L, 2 + r->next, w); break;
-    case READ_SOME: want_bytes(L, w, PERI_WANT_SOME); break;
-    case READ_EXACTLY: want_bytes(L, w, PERI_WANT_EXACT); break;
-    case READ_PEEK: want_bytes(L, w, PERI_WANT_PEEK); break;
-    default: want_until(L, w);
-  }
-}
-
-/* }===================================================================== */
-
 /* {== Reading ========================================================== */
 
 static int read_k(lua_State *L, int status, lua_KContext ctx);
@@ -293,91 +208,59 @@ static void read_drop(peri_loop *l, peri_task *t) {
 static const peri_wait waiting = {"read", read_abort, read_k, read_drop};
 
 static int failed(lua_State *L, const peri_transport *c, int status,
-                  const reading *r) {
-  const char *name = names[r->kind];
-  if (r->kind != LINES) return peri_transport_fail(L, c, status, name);
+                  const peri_reading *r) {
+  const char *name = peri_reading_name(r);
+  if (r->kind != PERI_READ_LINES)
+    return peri_transport_fail(L, c, status, name);
   return peri_status_raise(L, status, "%s",
                            peri_transport_what(L, c, name));
 }
 
-/* Pushes the next result and moves the cursor behind it. */
-static void push_found(lua_State *L, peri_transport *c, const char *p,
-                       const peri_found *f) {
-  lua_pushlstring(L, p, f->give);
-  c->cursor += f->take;
-  c->scanned = 0;
-}
-
+/* What was taken is consumed. */
 static int commit(peri_transport *c, int n) {
   peri_loop *l = c->h.loop;
-  if (c->cursor)
-    peri_buf_take(l, &peri_io_of(l)->pool, &c->in, c->cursor);
-  c->cursor = 0;
+  if (c->marks.cursor)
+    peri_buf_take(l, &peri_io_of(l)->pool, &c->in, c->marks.cursor);
+  c->marks.cursor = 0;
   return n;
-}
-
-/* The stream ended with `n` bytes where more are wanted. Returns how many
-** values were pushed; nil is the last one there is. */
-static int at_end(lua_State *L, peri_transport *c, const reading *r,
-                  const peri_want *w, size_t n) {
-  const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
-  int partial =
-    w->what == PERI_WANT_EXACT || (w->what == PERI_WANT_UNTIL && n);
-  if (!partial && !n && (w->what != PERI_WANT_ALL || r->kind == LINES)) {
-    lua_pushnil(L);
-    return 1;
-  }
-  if (partial) failed(L, c, UV_EOF, r);
-  peri_found f = {w->what == PERI_WANT_PEEK ? 0 : n, n};
-  push_found(L, c, p, &f);
-  return partial ? 4 : 1;
 }
 
 /* Takes what there is: returns how many results to return, or 0 if more
 ** bytes are needed; `w` says what for. */
-static int attempt(lua_State *L, peri_transport *c, reading *r,
+static int attempt(lua_State *L, peri_transport *c, peri_reading *r,
                    peri_want *w) {
-  for (; r->next < r->count; r->next++) {
-    peri_found f = {0, 0};
-    if (!r->parsed) parse(L, r, w);
-    r->parsed = 0;
-    size_t n = c->in.len - c->cursor;
-    const char *p = n ? peri_buf_bytes(&c->in) + c->cursor : "";
-    int what = peri_want_match(w, p, n, &c->scanned, &f);
-    if (what == PERI_LIMIT) return failed(L, c, PERI_ELIMIT, r);
-    if (what == PERI_MORE) {
-      if (c->read_error) return failed(L, c, c->read_error, r);
-      if (!c->eof) return 0;
-      int pushed = at_end(L, c, r, w, n);
-      if (pushed > 1) return commit(c, pushed);
-      if (lua_isnil(L, -1)) return commit(c, r->next + 1);
-      continue;
-    }
-    push_found(L, c, p, &f);
-  }
-  return commit(c, r->count);
+  int n = peri_framing_take(L, r, w, peri_buf_bytes(&c->in), c->in.len,
+                            &c->marks, c->eof && !c->read_error);
+  if (n > 0) return commit(c, n);
+  if (n == PERI_TAKE_LIMIT) return failed(L, c, PERI_ELIMIT, r);
+  if (n == PERI_TAKE_MORE)
+    return c->read_error ? failed(L, c, c->read_error, r) : 0;
+  int rest = lua_gettop(L);
+  failed(L, c, UV_EOF, r);
+  lua_pushvalue(L, rest);
+  return commit(c, 4);
 }
 
 /* A task that was woken may be cancelled by now: then `t` is NULL. */
 static int wait(lua_State *L, peri_loop *l, peri_transport *c, peri_task *t,
-                const reading *r) {
+                const peri_reading *r) {
   if (!t) t = peri_wait_enter(L, l);
   int status = peri_read_watch(c);
   if (status) return failed(L, c, status, r);
   c->reader = t;
   c->reading = 1;
-  return peri_task_park(L, l, &waiting, c, pack(r));
+  return peri_task_park(L, l, &waiting, c, peri_reading_pack(r));
 }
 
 /* With nothing there it is no use to look, but for reads of 0 bytes. */
-static int is_empty(const peri_transport *c, const reading *r) {
+static int is_empty(const peri_transport *c, const peri_reading *r) {
   return !c->in.len && !c->in.lost && !c->eof && !c->read_error &&
-         r->kind != READ_EXACTLY && r->kind != READ_PEEK;
+         r->kind != PERI_READ_EXACTLY && r->kind != PERI_READ_PEEK;
 }
 
 /* Stack: conn, arguments, results so far. `t` has just entered the wait, or
 ** is NULL. */
-static int go(lua_State *L, peri_transport *c, peri_task *t, reading r,
+static int go(lua_State *L, peri_transport *c, peri_task *t, peri_reading r,
               peri_want w) {
   peri_loop *l = peri_loop_of(L, c);
   if (!c) return failed(L, c, PERI_ECLOSED, &r);
@@ -389,7 +272,7 @@ static int go(lua_State *L, peri_transport *c, peri_task *t, reading r,
     int n = attempt(L, c, &r, &w);
     if (n) return n;
     size_t all = peri_want_needs(&w);
-    if (all) all += c->cursor;
+    if (all) all += c->marks.cursor;
     if (peri_read_fill(l, c, all)) return wait(L, l, c, t, &r);
   }
 }
@@ -397,14 +280,13 @@ static int go(lua_State *L, peri_transport *c, peri_task *t, reading r,
 static int read_k(lua_State *L, int status, lua_KContext ctx) {
   peri_want none = {0};
   (void)status;
-  return go(L, peri_box_at(L, 1), NULL, unpack(ctx), none);
+  return go(L, peri_box_at(L, 1), NULL, peri_reading_unpack(ctx), none);
 }
 
-/* Begins to read; `first` is what is wanted first. */
-static int begin(lua_State *L, peri_transport *c, int kind, int count,
-                 const peri_want *first) {
+/* Begins to read; `w` is what is wanted first. */
+static int begin(lua_State *L, peri_transport *c, peri_reading r,
+                 const peri_want *w) {
   peri_loop *l = peri_loop_of(L, c);
-  reading r = {kind, 0, count, 1};
   if (c && c->reading)
     return peri_error_raise(L, "EBUSY",
                             "another task is reading from this transport");
@@ -413,16 +295,8 @@ static int begin(lua_State *L, peri_transport *c, int kind, int count,
                             "a protocol reads from this transport; "
                             "conn:protocol(nil) gives reading back");
   peri_task *t = peri_wait_enter(L, l);
-  if (c) c->cursor = c->scanned = 0;
-  return peri_transport_done(L, l, go(L, c, t, r, *first));
-}
-
-/* The same for a method that reads one thing, as its arguments say. */
-static int begin_one(lua_State *L, peri_transport *c, int kind) {
-  reading r = {kind, 0, 1, 0};
-  peri_want w = {0};
-  parse(L, &r, &w);
-  return begin(L, c, kind, 1, &w);
+  if (c) c->marks = (peri_marks){0, 0};
+  return peri_transport_done(L, l, go(L, c, t, r, *w));
 }
 
 /* }===================================================================== */
@@ -439,63 +313,35 @@ static int begin_one(lua_State *L, peri_transport *c, int kind) {
 static int conn_read(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   peri_want w;
-  int count = lua_gettop(L) - 1;
-  if (!count) {
-    lua_pushliteral(L, "l");
-    count = 1;
-  }
-  luaL_argcheck(L, count <= FORMATS_MAX, FORMATS_MAX + 2,
-                "too many formats");
-  for (int i = count; i > 0; i--) want_format(L, 1 + i, &w);
-  if (count > 4) peri_error_room(L, count + LUA_MINSTACK);
-  return begin(L, c, FORMATS, count, &w);
+  peri_reading r = peri_framing_read(L, &w);
+  return begin(L, c, r, &w);
 }
 
 /* conn:read_some([max]) -> what is there, at least a byte, at most `max`
 ** bytes; nil at the end; or nil, message, code. Waits. */
 static int conn_read_some(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
-  if (!lua_isnoneornil(L, 2))
-    luaL_argcheck(L, check_size(L, 2) > 0, 2, "more than 0 bytes expected");
-  return begin_one(L, c, READ_SOME);
+  peri_want w;
+  peri_reading r = peri_framing_some(L, &w);
+  return begin(L, c, r, &w);
 }
 
 /* conn:read_exactly(n) -> n bytes; or nil, message, "EOF", the fewer bytes
 ** that came before the end; or nil, message, code. Waits. */
 static int conn_read_exactly(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
-  lua_settop(L, 2);
-  check_size(L, 2);
-  return begin_one(L, c, READ_EXACTLY);
+  peri_want w;
+  peri_reading r = peri_framing_exactly(L, &w);
+  return begin(L, c, r, &w);
 }
 
 /* conn:peek(n) -> the next n bytes, fewer only at the end, nil if there are
 ** none; or nil, message, code. Consumes nothing. Waits. */
 static int conn_peek(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
-  lua_settop(L, 2);
-  check_size(L, 2);
-  return begin_one(L, c, READ_PEEK);
-}
-
-/* Replaces the options at 3 by limit and keep, at 3 and 4. */
-static void until_options(lua_State *L) {
-  lua_Integer limit = PERI_LINE_LIMIT;
-  int keep = 0;
-  if (!lua_isnoneornil(L, 3)) {
-    luaL_checktype(L, 3, LUA_TTABLE);
-    if (lua_getfield(L, 3, "limit") != LUA_TNIL) {
-      int good;
-      limit = lua_tointegerx(L, -1, &good);
-      luaL_argcheck(L, good && limit > 0, 3,
-                    "field 'limit' must be a number of bytes");
-    }
-    lua_getfield(L, 3, "keep");
-    keep = lua_toboolean(L, -1);
-  }
-  lua_settop(L, 2);
-  lua_pushinteger(L, limit);
-  lua_pushboolean(L, keep);
+  peri_want w;
+  peri_reading r = peri_framing_peek(L, &w);
+  return begin(L, c, r, &w);
 }
 
 /*
@@ -507,36 +353,22 @@ static void until_options(lua_State *L) {
 */
 static int conn_read_until(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
-  size_t n;
-  luaL_checklstring(L, 2, &n);
-  luaL_argcheck(L, n > 0, 2, "empty delimiter");
-  until_options(L);
-  return begin_one(L, c, READ_UNTIL);
+  peri_want w;
+  peri_reading r = peri_framing_until(L, &w);
+  return begin(L, c, r, &w);
 }
 
-/* The iterator: upvalues are loop, conn, format. */
 static int next_line(lua_State *L) {
-  lua_settop(L, 0);
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_pushvalue(L, lua_upvalueindex(3));
-  return begin_one(L, peri_box_at(L, 1), LINES);
+  peri_want w;
+  peri_reading r = peri_framing_next(L, &w);
+  return begin(L, peri_box_at(L, 1), r, &w);
 }
 
 /* conn:lines([format = "l"]) -> an iterator that reads with this format
 ** until the end, and raises where read would fail. The iterator waits. */
 static int conn_lines(lua_State *L) {
-  peri_want w;
   peri_transport_check(L);
-  lua_settop(L, 2);
-  if (lua_isnil(L, 2)) {
-    lua_pushliteral(L, "l");
-    lua_replace(L, 2);
-  }
-  want_format(L, 2, &w);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_pushcclosure(L, next_line, 3);
-  return 1;
+  return peri_framing_lines(L, next_line);
 }
 
 const luaL_Reg peri_read_methods[] = {

@@ -14,6 +14,7 @@
 
 #include "addr.h"
 #include "buf.h"
+#include "framing.h"
 #include "handle.h"
 #include "sched/context.h"
 #include "sched/hand.h"
@@ -33,7 +34,6 @@
 
 #define PERI_WRITE_HIGH 65536u /* unsent bytes above which writers wait */
 #define PERI_WRITE_LOW 16384u  /* a protocol resumes writing at this */
-#define PERI_LINE_LIMIT 65536u /* bytes of a line, its end included */
 #define PERI_LINGER 5000u      /* milliseconds */
 
 typedef struct peri_transport peri_transport;
@@ -84,12 +84,10 @@ struct peri_transport {
   uv_os_sock_t fd;        /* kept here: reading it from uv's struct would
                              fetch three more lines of memory */
   peri_memory *memory;    /* what it has instead of one, or NULL */
-  /* Reading. Bytes of `in` before `cursor` belong to formats that are
-  ** done, of a read that is not; of those behind it, `scanned` are known
-  ** to hold no delimiter. */
+  /* Reading. */
   peri_task *reader;      /* while it is parked, or NULL */
   peri_buf in;
-  size_t cursor, scanned;
+  peri_marks marks;       /* in the bytes of `in` */
   /* Writing. `out` gathers what leaves when the activation ends. `handed`
   ** and `sent` count bytes that uv queues and has sent, modulo. */
   char *out;

@@ -11,8 +11,7 @@
 ** cancelled one has lost nothing. Who selects waits in the same lists, as a
 ** peri_choice, and what it puts comes from the operation.
 **
-** The buffer is a ring in user value 1, of entries: one value as it is, or a
-** tuple of several as a table, whose length is in user value 2.
+** User values 1 and 2 are the ring's.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -20,6 +19,7 @@
 
 #include "error.h"
 #include "hand.h"
+#include "ring.h"
 #include "type.h"
 
 #define CAPACITY_MAX 0x40000000
@@ -31,10 +31,10 @@ typedef struct channel {
   const char *type;
   peri_waitlist getters;
   peri_waitlist putters;
-  uint32_t capacity, count, head;
+  peri_ring ring;
+  uint32_t capacity;
   uint32_t got, put; /* when a get, a put of it last won a select */
   uint8_t closed;
-  uint8_t tuples; /* user value 2 may have something in it */
 } channel;
 
 /* User value 1 of an operation is the channel; 2 is the entry it puts. */
@@ -86,30 +86,13 @@ static void serve(peri_loop *l, peri_waitlist *w) {
 
 /* }===================================================================== */
 
-/* {== Tuples =========================================================== */
+/* {== What is put ====================================================== */
 
 /*
-** Making a tuple may run finalizers, which may use this very channel: what
-** was seen of it before has to be looked at again. But for this one, and for
-** peri_task_pack, the functions below run no Lua.
+** peri_ring_pack and peri_task_pack may run finalizers, which may use this very
+** channel: what was seen of it before has to be looked at again. But for these
+** two, the functions below run no Lua.
 */
-static void push_tuple(lua_State *L, int from, int n) {
-  peri_error_room(L, 4);
-  lua_createtable(L, n, 0);
-  for (int i = 1; i <= n; i++) {
-    lua_pushvalue(L, from + i - 1);
-    lua_rawseti(L, -2, i);
-  }
-}
-
-/* Replaces an entry, which is one value or a tuple of `n`, by its values. */
-static void spread(lua_State *L, int n) {
-  int tuple = lua_gettop(L);
-  if (n == 1) return;
-  peri_error_room(L, n + 6);
-  for (int i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
-  lua_remove(L, tuple);
-}
 
 /* Pushes the operation that `c` stands for. */
 static peri_op *push_op(lua_State *L, peri_loop *l, const peri_choice *c) {
@@ -124,7 +107,7 @@ static int push_entry(lua_State *L, peri_loop *l, peri_runnable *r) {
   int base = lua_gettop(L), n;
   if (r->run) {
     n = peri_task_look(L, l, task_of(r), 2);
-    if (n != 1) push_tuple(L, base + 1, n);
+    if (n != 1) peri_ring_pack(L, base + 1, n);
   } else {
     n = push_op(L, l, choice_of(r))->n;
     lua_getiuservalue(L, -1, 2);
@@ -138,115 +121,8 @@ static int push_entry(lua_State *L, peri_loop *l, peri_runnable *r) {
 static int push_values(lua_State *L, peri_loop *l, peri_runnable *r) {
   if (r->run) return peri_task_look(L, l, task_of(r), 2);
   int n = push_entry(L, l, r);
-  spread(L, n);
+  peri_ring_spread(L, n);
   return n;
-}
-
-/* }===================================================================== */
-
-/* {== The buffer ======================================================= */
-
-/* In what follows the channel is at index `at` of the stack. */
-
-/* The capacity is far from what would make the sum too large. */
-static uint32_t place(const channel *c, uint32_t i) {
-  uint32_t at = c->head + i;
-  return (at >= c->capacity ? at - c->capacity : at) + 1;
-}
-
-/* The oldest has gone. */
-static void advance(channel *c) {
-  c->head = place(c, 1) - 1;
-}
-
-/* Sets a field of one of the two tables to the value on top; pops it. */
-static void set_at(lua_State *L, int at, int table, uint32_t i) {
-  lua_getiuservalue(L, at, table);
-  lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, i);
-  lua_pop(L, 2);
-}
-
-/* Writes the entry on top, of `n` values, into a place; pops it. May raise
-** before anything changed in a place that is in use. */
-static void store(lua_State *L, channel *c, int at, uint32_t i, int n) {
-  peri_error_room(L, 4);
-  if (n != 1) c->tuples = 1;
-  if (c->tuples) {
-    if (n == 1)
-      lua_pushnil(L);
-    else
-      lua_pushinteger(L, n);
-    set_at(L, at, 2, i);
-  }
-  set_at(L, at, 1, i);
-}
-
-/* Adds the entry on top, of `n` values; pops it. May raise before anything
-** changed. */
-static void add(lua_State *L, channel *c, int at, int n) {
-  store(L, c, at, place(c, c->count), n);
-  c->count++;
-}
-
-static int length_of(lua_State *L, const channel *c, int at, uint32_t i) {
-  if (!c->tuples) return 1;
-  lua_getiuservalue(L, at, 2);
-  int n = lua_rawgeti(L, -1, i) == LUA_TNIL ? 1 : (int)lua_tointeger(L, -1);
-  lua_pop(L, 2);
-  return n;
-}
-
-/* Pushes the oldest values, which stay; returns how many. May raise. */
-static int oldest(lua_State *L, const channel *c, int at) {
-  uint32_t i = place(c, 0);
-  peri_error_room(L, 6);
-  int n = length_of(L, c, at, i);
-  lua_getiuservalue(L, at, 1);
-  lua_rawgeti(L, -1, i);
-  lua_replace(L, -2);
-  spread(L, n);
-  return n;
-}
-
-/* Pushes a field of one of the two tables, and clears it. */
-static void pull_at(lua_State *L, int at, int table, uint32_t i) {
-  lua_getiuservalue(L, at, table);
-  lua_rawgeti(L, -1, i);
-  lua_pushnil(L); /* the key exists, so this allocates nothing */
-  lua_rawseti(L, -3, i);
-  lua_replace(L, -2);
-}
-
-/* Pushes the oldest values and takes them out; returns how many. May raise
-** before anything changed. */
-static int take(lua_State *L, channel *c, int at) {
-  uint32_t i = place(c, 0);
-  peri_error_room(L, 6);
-  int n = length_of(L, c, at, i);
-  if (n != 1) {
-    peri_error_room(L, n + 6);
-    pull_at(L, at, 2, i);
-    lua_pop(L, 1);
-  }
-  pull_at(L, at, 1, i);
-  advance(c);
-  c->count--;
-  spread(L, n);
-  return n;
-}
-
-/* Replaces the entry on top, of `n` values, by the oldest values, and puts it
-** into their place: the buffer is full. Returns how many. May raise before
-** anything changed. */
-static int exchange(lua_State *L, channel *c, int at, int n) {
-  int entry = lua_gettop(L), got = oldest(L, c, at);
-  peri_error_room(L, 1);
-  lua_pushvalue(L, entry);
-  store(L, c, at, place(c, 0), n);
-  advance(c);
-  lua_remove(L, entry);
-  return got;
 }
 
 /* }===================================================================== */
@@ -254,7 +130,7 @@ static int exchange(lua_State *L, channel *c, int at, int n) {
 /* {== Put ============================================================== */
 
 static int is_full(const channel *c) {
-  return c->count >= c->capacity;
+  return c->ring.count >= c->capacity;
 }
 
 /* Gives the top `n` values to who waits for some, if anybody does. */
@@ -286,10 +162,10 @@ static int put_now(lua_State *L, peri_loop *l, channel *c) {
     }
     if (n == 1 || tuple) {
       if (tuple) lua_settop(L, 2);
-      add(L, c, 1, n);
+      peri_ring_add(L, &c->ring, 1, n);
       break;
     }
-    push_tuple(L, 2, n);
+    peri_ring_pack(L, 2, n);
     lua_insert(L, 2);
     tuple = 1;
   }
@@ -344,24 +220,24 @@ static int channel_try_put(lua_State *L) {
 /* Pushes the next values; returns how many, 0 if there are none. May raise
 ** before anything changed. */
 static int get_now(lua_State *L, peri_loop *l, channel *c, int at) {
-  if (peri_waitlist_empty(&c->putters)) return c->count ? take(L, c, at) : 0;
+  if (peri_waitlist_empty(&c->putters)) return c->ring.count ? peri_ring_take(L, &c->ring, at) : 0;
   int base = lua_gettop(L), n;
   peri_runnable *putter;
   while ((putter = first(l, &c->putters))) {
-    if (c->count) {
+    if (c->ring.count) {
       n = push_entry(L, l, putter);
       if (first(l, &c->putters) != putter) { /* a finalizer's work */
         lua_settop(L, base);
         continue;
       }
-      n = exchange(L, c, at, n);
+      n = peri_ring_exchange(L, &c->ring, at, n);
     } else {
       n = push_values(L, l, putter);
     }
     serve(l, &c->putters);
     return n;
   }
-  return c->count ? take(L, c, at) : 0;
+  return c->ring.count ? peri_ring_take(L, &c->ring, at) : 0;
 }
 
 /* Who puts gives values and who closes gives none. */
@@ -439,7 +315,7 @@ static int channel_put_op(lua_State *L) {
   channel *c = check_channel(L);
   check_values(L);
   int n = lua_gettop(L) - 1;
-  if (n != 1) push_tuple(L, 2, n);
+  if (n != 1) peri_ring_pack(L, 2, n);
   new_op(L, c, n);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, 2);
@@ -462,20 +338,20 @@ int peri_op_ready(peri_loop *l, peri_op *op) {
   channel *c = op->on;
   if (c->closed) return 1;
   if (op->n) return !is_full(c) || first(l, &c->getters);
-  return c->count || first(l, &c->putters);
+  return c->ring.count || first(l, &c->putters);
 }
 
 static int op_put(lua_State *L, peri_loop *l, channel *c, int at, int n) {
   int top = lua_gettop(L);
   if (c->closed) return fail_closed(L);
   lua_getiuservalue(L, at - 1, 2);
-  spread(L, n);
+  peri_ring_spread(L, n);
   int done = put_straight(L, l, c, n);
   lua_settop(L, top);
   if (!done) {
     if (is_full(c)) return 0;
     lua_getiuservalue(L, at - 1, 2);
-    add(L, c, at, n);
+    peri_ring_add(L, &c->ring, at, n);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -512,7 +388,7 @@ static int channel_close(lua_State *L) {
 
 /* #channel -> how many puts the buffer holds. Never waits. */
 static int channel_len(lua_State *L) {
-  lua_pushinteger(L, check_channel(L)->count);
+  lua_pushinteger(L, check_channel(L)->ring.count);
   return 1;
 }
 
@@ -532,13 +408,10 @@ static int new_channel(lua_State *L) {
   c->type = channel_type;
   c->getters.first = c->putters.first = NULL;
   c->capacity = capacity;
-  c->count = c->head = c->got = c->put = 0;
-  c->closed = c->tuples = 0;
+  c->got = c->put = 0;
+  c->closed = 0;
   luaL_setmetatable(L, channel_type);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, 1);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, 2);
+  peri_ring_init(L, &c->ring, capacity);
   return 1;
 }
 

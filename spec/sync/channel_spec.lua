@@ -150,6 +150,33 @@ describe("a buffer", function()
     assert.equal(n * (n + 1) // 2, sum)
   end))
 
+  -- Against a plain list: every way in which the ring grows and goes round,
+  -- with entries of several values, and with waiting putters once it is full.
+  for _, size in ipairs { 1, 2, 3, 5, 8, 13, math.huge } do
+    it("of " .. size .. " does what a list does", case(function()
+      math.randomseed(size == math.huge and 99 or size)
+      local random = math.random
+      local ch, list, last = aio.channel(size), {}, 0
+      for _ = 1, helper.many(2000) do
+        if random(2) == 1 and #list < size + 3 then
+          last = last + 1
+          list[#list + 1] = random(3) == 1 and { last, nil, last, n = 3 } or { last, n = 1 }
+          aio.spawn(ch.put, ch, table.unpack(list[#list], 1, list[#list].n))
+          aio.yield()
+        elseif #list > 0 then
+          local entry = table.remove(list, 1)
+          table.move(entry, 1, entry.n, 2)
+          entry[1] = true
+          entry.n = entry.n + 1
+          values(entry, ch:try_get())
+        end
+        assert.equal(math.min(#list, size), #ch)
+      end
+      while ch:try_get() do end
+      aio.yield()
+    end))
+  end
+
   it("must have a size that makes sense", case(function()
     raised(aio.channel, -1)
     raised(aio.channel, 1.5)

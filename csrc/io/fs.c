@@ -4,7 +4,7 @@
 ** uv side: what is called in a thread of the pool, see work.h; each is a call
 ** of libuv's, or several: then nothing is left half done that can be undone.
 ** Lua side: core.fs: a function for each row of the table of operations; the
-** rest of it is in scandir.c.
+** rest of it is in scandir.c and fsevent.c.
 **
 ** A job holds a copy of its arguments, and its results, up to when they are
 ** pushed.
@@ -396,7 +396,7 @@ static int call(lua_State *L) {
 void peri_fs_open(lua_State *L, peri_loop *l) {
   peri_work_type(L, BOX);
   lua_pop(L, 1);
-  lua_createtable(L, 0, (int)NOPS + 1);
+  lua_createtable(L, 0, (int)NOPS + 2);
   for (size_t i = 0; i < NOPS; i++) {
     peri_stash_push(l, L, PERI_STASH_LOOP);
     lua_pushinteger(L, (lua_Integer)i);
@@ -404,6 +404,7 @@ void peri_fs_open(lua_State *L, peri_loop *l) {
     lua_setfield(L, -2, ops[i].wait.name);
   }
   peri_fs_open_scandir(L, l);
+  peri_fs_open_watch(L, l);
   lua_setfield(L, -2, "fs");
 }
 

@@ -48,6 +48,8 @@ typedef struct peri_io {
   uint32_t nhandles;   /* open or closing */
   uint32_t nrequests;
   uint32_t nlingering; /* closed transports that still send */
+  uint32_t nevents;    /* of watches, in turn `events_at`: see fsevent.c */
+  uint64_t events_at;
   int ending;          /* the Lua state is being closed */
   peri_pool pool;
   struct peri_resolver *resolver; /* or NULL; see resolver.h */

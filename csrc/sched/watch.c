@@ -109,7 +109,7 @@ static int watch_gc(lua_State *L) {
   return 0;
 }
 
-/* watch:close(): its nodes wait no more, and there is no next one. Never
+/* w:close(): its nodes wait no more, and there is no next one. Never
 ** waits; twice is fine. */
 static int watch_close(lua_State *L) {
   watch *w = luaL_checkudata(L, 1, WATCH);
@@ -121,7 +121,7 @@ static int watch_close(lua_State *L) {
 static const peri_wait waiting = {"several at once", peri_task_unlist,
                                   peri_task_true_k};
 
-/* watch:wait(mode) -> true once all, any, or the first that failed are done
+/* w:wait(mode) -> true once all, any, or the first that failed are done
 ** ("all", "any", "first_error"). Waits. */
 static int watch_wait(lua_State *L) {
   static const char *const modes[] = {"all", "any", "first_error", NULL};
@@ -140,7 +140,7 @@ static int next_k(lua_State *L, int status, lua_KContext ctx);
 
 static const peri_wait asking = {"next one done", peri_task_unlist, next_k};
 
-/* watch:next() -> the index of the next one that is done, in order; nil if
+/* w:next() -> the index of the next one that is done, in order; nil if
 ** there are no more. Waits. Several may ask: each is told of another one. */
 static int watch_next(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
@@ -167,7 +167,7 @@ static int next_k(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* watch:order() -> list of the indices of those done, in order. */
+/* w:order() -> list of the indices of those done, in order. */
 static int watch_order(lua_State *L) {
   watch *w = luaL_checkudata(L, 1, WATCH);
   lua_createtable(L, (int)w->done, 0);

@@ -8,6 +8,8 @@
 local check = require "perilune.check"
 local core = require "perilune.core"
 
+local LIMIT = 1024 -- events that a watch keeps
+
 local call = core.fs
 local fs = { scandir = call.scandir }
 
@@ -171,6 +173,32 @@ end
 -- @return true; or nil, message, code
 function fs.utime(path, atime, mtime)
   return call.utime(path, atime, mtime)
+end
+
+local function check_limit(opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    check.fail(2, "watch", "table expected, got " .. check.typename(opts), 1)
+  end
+  for name, value in pairs(opts or {}) do
+    if name ~= "limit" then
+      check.fail(2, "watch", ("unknown option '%s'"):format(tostring(name)), 1)
+    elseif math.type(value) ~= "integer" or value < 1 then
+      check.fail(2, "watch", "option 'limit' must be a positive integer", 1)
+    end
+  end
+end
+
+--- Watches a directory or a file: `for event in watch do` has what changes from
+-- now on. What is in the directories of a directory is not watched. A file is
+-- followed by its new name if it gets one, and no more once it is removed; so
+-- whoever wants the next file of that name watches the directory. Never waits.
+-- @param path of the directory or file
+-- @param opts table or nil: `limit` (1024): so many events are kept that nobody has
+--   taken yet
+-- @return watch; or nil, message, code
+function fs.watch(path, opts)
+  check_limit(opts)
+  return call.watch(path, opts and opts.limit or LIMIT)
 end
 
 return fs

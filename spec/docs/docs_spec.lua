@@ -49,6 +49,7 @@ local OBJECTS = {
   ["perilune.unix"] = { "conn:" },
   ["perilune.udp"] = { "udp:" },
   ["perilune.scandir"] = { "listing:" },
+  ["perilune.fs.watch"] = { "watch:" },
   ["perilune.subscription"] = { "signals:" },
   ["perilune.tcp.server"] = { "server:" },
   ["perilune.unix.server"] = { "server:" },

@@ -194,10 +194,8 @@ static void open_all(lua_State *L, peri_loop *l) {
 #endif
 }
 
-/* Opened again, as test runners do, it is the same: there is one loop. */
-int luaopen_perilune_core(lua_State *L) {
-  luaL_checkversion(L);
-  if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return 1;
+void peri_core_open(lua_State *L) {
+  if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return;
   peri_loop *l = new_loop(L);
   peri_error_open(L, l);
   fill_stash(L, l, lua_gettop(L));
@@ -211,6 +209,29 @@ int luaopen_perilune_core(lua_State *L) {
   open_all(L, l);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, CORE);
+}
+
+void peri_core_libs(lua_State *L, peri_loop *l, unsigned libs) {
+#ifndef PERILUNE_NO_UV
+  lua_getfield(L, LUA_REGISTRYINDEX, CORE);
+  peri_io_open_libs(L, l, libs);
+  lua_pop(L, 1);
+#else
+  (void)L;
+  (void)l;
+  (void)libs;
+#endif
+}
+
+/* Opened again, as test runners do, it is the same: there is one loop. Where a
+** host has opened it, nothing is added. */
+int luaopen_perilune_core(lua_State *L) {
+  luaL_checkversion(L);
+  if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return 1;
+  peri_core_open(L);
+  lua_getfield(L, -1, "loop");
+  peri_core_libs(L, lua_touserdata(L, -1), PERI_CORE_ALL);
+  lua_pop(L, 1);
   return 1;
 }
 

@@ -16,8 +16,15 @@
 #define PERI_EXPORT __attribute__((visibility("default")))
 #endif
 
+#define PERI_CORE_ALL 255u /* PERILUNE_LIB_ALL */
+
 /* The module `perilune.core`: pushes its table, making the loop at first. */
 PERI_EXPORT int luaopen_perilune_core(lua_State *L);
+
+/* The same for a host: what leads outside is not in the table before it is
+** opened, by the second. Both may raise. */
+void peri_core_open(lua_State *L);
+void peri_core_libs(lua_State *L, peri_loop *l, unsigned libs);
 
 /* Calls what libraries registered to be done when the state ends. */
 void peri_loop_exit(lua_State *L, peri_loop *l);

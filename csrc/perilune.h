@@ -71,6 +71,19 @@ enum {
   PERILUNE_ETIMEDOUT = -10
 };
 
+/* Parts of the library that scripts can be given. */
+enum {
+  PERILUNE_LIB_CORE = 1,    /* what leads nowhere outside; always there */
+  PERILUNE_LIB_FS = 2,      /* aio.fs */
+  PERILUNE_LIB_NET = 4,     /* aio.tcp, unix, udp, poll */
+  PERILUNE_LIB_DNS = 8,     /* aio.dns, and names in aio.tcp and aio.udp */
+  PERILUNE_LIB_PROCESS = 16, /* aio.process */
+  PERILUNE_LIB_SIGNAL = 32, /* aio.signals */
+  PERILUNE_LIB_THREAD = 64, /* reserved */
+  PERILUNE_LIB_STDIO = 128, /* reserved */
+  PERILUNE_LIB_ALL = 255
+};
+
 enum { PERILUNE_KILL_DROP = 0, PERILUNE_KILL_CLOSE = 1 };
 
 enum { /* how a task has ended */
@@ -182,6 +195,15 @@ PERILUNE_API const char *perilune_strerror(int rc);
 */
 PERILUNE_API int perilune_open(lua_State *L, const perilune_config *c,
                                perilune_loop **out);
+
+/*
+** [T] Opens parts of the library, of PERILUNE_LIB_*; more can be opened at any
+** time. What was not opened scripts cannot reach: it is not there. After
+** perilune_open that is all but PERILUNE_LIB_CORE, unless the state had loaded
+** the module before: then all is open. A part that the build does not have
+** stays away. PERILUNE_EARG for bits that have no meaning.
+*/
+PERILUNE_API int perilune_openlibs(perilune_loop *p, unsigned libs);
 
 /*
 ** [T] Kills all tasks (their __close handlers run and cannot wait), calls

@@ -125,7 +125,8 @@ typedef struct peri_chunk {
 } peri_chunk;
 extern const peri_chunk peri_chunks[];
 
-/* require.c: pushes the module `perilune`, and has `require` find it. */
+/* require.c: loads the module `perilune`, and has `require` find it. The core is
+** on top of L. May raise. */
 void peri_embed_require(lua_State *L);
 
 #endif

@@ -7,6 +7,7 @@
 **
 ** SPDX-License-Identifier: MIT
 */
+#include <assert.h>
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,8 +97,7 @@ typedef struct opening {
 /* The loop of this state; NULL, with the reason in `rc`, if it cannot be
 ** hosted. */
 static peri_loop *find_loop(lua_State *L, opening *o) {
-  lua_pushcfunction(L, luaopen_perilune_core);
-  lua_call(L, 0, 1);
+  peri_core_open(L);
   lua_getfield(L, -1, "loop");
   peri_loop *l = lua_touserdata(L, -1);
   lua_pop(L, 1);
@@ -117,14 +117,9 @@ static void push_closure(lua_State *L, peri_loop *l, lua_CFunction f) {
 
 /* Everything that can fail. Stack: the core. */
 static void prepare(lua_State *L, peri_loop *l, perilune_loop *p) {
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "perilune.core");
-  lua_pop(L, 1);
   push_closure(L, l, peri_embed_hook);
   lua_setfield(L, -2, "on_failure");
   peri_embed_require(L);
-  lua_pop(L, 1);
   push_closure(L, l, relay);
   peri_stash_set(l, L, PERI_STASH_HOST);
   p->scratch = lua_newthread(L);
@@ -192,6 +187,20 @@ int perilune_open(lua_State *L, const perilune_config *c,
   else
     *out = p;
   return rc;
+}
+
+static_assert((unsigned)PERILUNE_LIB_ALL == PERI_CORE_ALL,
+              "all is the same everywhere");
+
+static void libs_body(lua_State *L, perilune_loop *p, void *arg) {
+  peri_core_libs(L, p->loop, *(unsigned *)arg);
+}
+
+int perilune_openlibs(perilune_loop *p, unsigned libs) {
+  int rc = peri_embed_check(p);
+  if (rc) return rc;
+  if (libs & ~(unsigned)PERILUNE_LIB_ALL) return PERILUNE_EARG;
+  return peri_embed_call(p, p->L, libs_body, &libs, 0);
 }
 
 /* }===================================================================== */

@@ -47,6 +47,7 @@ typedef struct peri_io {
   uint64_t opened;     /* handles so far */
   uint32_t nhandles;   /* open or closing */
   uint32_t nrequests;
+  unsigned libs;       /* PERI_LIB_* that were opened, see io.h */
   uint32_t nlingering; /* closed transports that still send */
   uint32_t nevents;    /* of watches, in turn `events_at`: see fsevent.c */
   uint64_t events_at;

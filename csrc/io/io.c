@@ -1,8 +1,9 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, fs, signals, subscribe, poll_fd, process; and what a run needs for its end:
-** lingering, mark_handles, close_handles.
+** Lua side: core.tcp, unix, udp, dns, fs, signals, subscribe, poll_fd, process, as
+** far as they are opened; is_address; and what a run needs for its end: lingering,
+** mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -10,6 +11,7 @@
 
 #include <lauxlib.h>
 
+#include "addr.h"
 #include "dns.h"
 #include "foreign.h"
 #include "fs.h"
@@ -63,6 +65,13 @@ static int stop_servers(lua_State *L) {
   return 0;
 }
 
+/* core.is_address(host) -> true if it is numeric. */
+static int is_address(lua_State *L) {
+  peri_addr a;
+  lua_pushboolean(L, !peri_addr_parse(&a, luaL_checkstring(L, 1), 0));
+  return 1;
+}
+
 void peri_io_shut(peri_loop *l) {
   if (!l->io) return;
   peri_handle_shut_since(l, 0);
@@ -79,25 +88,34 @@ void peri_io_stats(lua_State *L, peri_loop *l) {
   set_count(L, "requests", peri_io_of(l)->nrequests);
 }
 
+/* What is not in this table is reached by nobody for whom it was not opened. */
+static const struct {
+  unsigned lib;
+  void (*open)(lua_State *L, peri_loop *l);
+} parts[] = {
+  {PERI_LIB_FS, peri_fs_open}, {PERI_LIB_NET, peri_tcp_open},
+  {PERI_LIB_NET, peri_pipe_open}, {PERI_LIB_NET, peri_memory_open},
+  {PERI_LIB_NET, peri_udp_open}, {PERI_LIB_NET, peri_foreign_open},
+  {PERI_LIB_DNS, peri_dns_open}, {PERI_LIB_PROCESS, peri_process_open},
+  {PERI_LIB_SIGNAL, peri_signal_open},
+  {PERI_LIB_SIGNAL, peri_subscribe_open}};
+
+void peri_io_open_libs(lua_State *L, peri_loop *l, unsigned libs) {
+  peri_io *io = peri_io_of(l);
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (parts[i].lib & libs & ~io->libs) parts[i].open(L, l);
+  io->libs |= libs;
+}
+
 void peri_io_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {
     {"lingering", lingering}, {"mark_handles", mark_handles},
     {"close_handles", close_handles}, {"stop_servers", stop_servers},
-    {NULL, NULL}};
+    {"is_address", is_address}, {NULL, NULL}};
   peri_io_new(L, l);
   peri_transport_open(L, l);
   peri_server_open(L, l);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);
-  peri_tcp_open(L, l);
-  peri_pipe_open(L, l);
-  peri_memory_open(L, l);
-  peri_udp_open(L, l);
-  peri_dns_open(L, l);
-  peri_fs_open(L, l);
-  peri_signal_open(L, l);
-  peri_subscribe_open(L, l);
   peri_slow_open(L);
-  peri_foreign_open(L, l);
-  peri_process_open(L, l);
 }

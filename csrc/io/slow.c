@@ -180,7 +180,7 @@ static void end(lua_State *L, peri_loop *l) {
 
 void peri_slow_watch(lua_State *L, peri_loop *l, uint64_t limit) {
   end(L, l);
-  if (!limit || slow.loop) return;
+  if (!limit || slow.loop || l->host) return; /* hosts want no thread */
   peri_loop **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_setmetatable(L, BOX);

@@ -1,7 +1,7 @@
 /*
 ** tcp.c - TCP: connect to, and listen at, one numeric address.
 **
-** Lua side: core.tcp: connect, listen, is_address. Names, and several
+** Lua side: core.tcp: connect, listen. Names, and several
 ** addresses for one, are the business of lua/perilune/tcp.lua.
 **
 ** SPDX-License-Identifier: MIT
@@ -55,17 +55,9 @@ static int tcp_listen(lua_State *L) {
   return peri_status_fail(L, status, "listen %s", peri_addr_text(&a, text));
 }
 
-/* core.tcp.is_address(host) -> true if it is numeric. Never waits. */
-static int is_address(lua_State *L) {
-  peri_addr a;
-  lua_pushboolean(L, !peri_addr_parse(&a, luaL_checkstring(L, 1), 0));
-  return 1;
-}
-
 void peri_tcp_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {
-    {"connect", tcp_connect}, {"listen", tcp_listen},
-    {"is_address", is_address}, {NULL, NULL}};
+    {"connect", tcp_connect}, {"listen", tcp_listen}, {NULL, NULL}};
   luaL_newlibtable(L, functions);
   peri_stash_push(l, L, PERI_STASH_LOOP);
   luaL_setfuncs(L, functions, 1);

@@ -76,6 +76,7 @@ int main(void) {
   editor e = {.L = luaL_newstate()};
   luaL_openlibs(e.L);
   int rc = perilune_open(e.L, &c, &e.p);
+  if (!rc) rc = perilune_openlibs(e.p, PERILUNE_LIB_ALL);
   if (rc) return fprintf(stderr, "%s\n", perilune_strerror(rc)), 1;
   if (luaL_dostring(e.L, "aio = require 'perilune'")) return 1;
   while (perilune_step(e.p, &b, NULL) != PERILUNE_IDLE || !e.eof) wait(&e);

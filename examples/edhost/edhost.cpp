@@ -31,7 +31,10 @@ using state = std::unique_ptr<lua_State, close_state>;
 
 class loop {
  public:
-  explicit loop(lua_State *L) { check(perilune_open(L, nullptr, &p_)); }
+  explicit loop(lua_State *L) {
+    check(perilune_open(L, nullptr, &p_));
+    check(perilune_openlibs(p_, PERILUNE_LIB_ALL));
+  }
   ~loop() {
     while (perilune_close(p_, 0, 1) == PERILUNE_BUSY) continue;
   }

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "perilune.check"
+local core = require "perilune.core"
 
 local connect = {}
 
@@ -59,6 +60,15 @@ function connect.check_address(host, port, fname)
     check.fail(2, fname, "port from 0 to 65535 expected", 1)
   end
   return n
+end
+
+--- The addresses of a name, unless the host of this loop has not opened look-ups.
+-- @return list; or nil, message, code
+function connect.lookup(host)
+  if not core.dns then
+    return nil, ("ENOTSUP: names are not looked up here (lookup %s)"):format(host), "ENOTSUP"
+  end
+  return core.dns.getaddrinfo(host)
 end
 
 --- Raises "bad argument" at the caller of the public function unless `opts` is

@@ -76,7 +76,7 @@ end
 -- @return name; or nil, message, code
 function dns.reverse(address)
   check_host(address, "reverse")
-  if not core.tcp.is_address(address) then
+  if not core.is_address(address) then
     check.fail(1, "reverse", "numeric address expected")
   end
   return core.dns.getnameinfo(address)

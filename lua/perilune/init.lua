@@ -42,9 +42,6 @@ local aio = {
   select = core.select,
   -- context
   context = core.context,
-  -- the outside
-  signals = core.subscribe,
-  poll = core.poll_fd,
 }
 
 --- The loop of this Lua state. Never waits.
@@ -70,29 +67,40 @@ local later = {
   tree = "tree",
 }
 
--- What needs an outside is there only where the core has one.
-if core.tcp then
-  later.tcp = "tcp"
-  later.unix = "unix"
-  later.dns = "dns"
-  later.process = "process"
-end
-if core.udp then
-  later.udp = "udp"
-end
-if core.fs then
-  later.fs = "fs"
+-- The outside. These are there where the core has them, which a host may open
+-- at any time.
+local outside = {
+  tcp = "tcp",
+  unix = "unix",
+  udp = "udp",
+  dns = "dns",
+  fs = "fs",
+  process = "process",
+  signals = "subscribe",
+  poll = "poll_fd",
+}
+
+local function fetch(name)
+  local from = outside[name]
+  if not from then
+    local module = require("perilune." .. later[name])
+    return module[name] or module
+  elseif type(core[from]) == "table" then
+    return require("perilune." .. name)
+  end
+  return core[from]
 end
 
 local function load(_, name)
-  if not later[name] then return nil end
-  local module = require("perilune." .. later[name])
-  aio[name] = module[name] or module
-  return aio[name]
+  if later[name] or outside[name] then
+    aio[name] = fetch(name)
+  end
+  return rawget(aio, name)
 end
 
 local function load_all()
   for name in pairs(later) do load(aio, name) end
+  for name in pairs(outside) do load(aio, name) end
   return next, aio
 end
 

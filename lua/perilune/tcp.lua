@@ -124,7 +124,7 @@ local function race(addresses, port, opts)
 end
 
 local function connect_name(host, port, opts)
-  local list, message, code = core.dns.getaddrinfo(host)
+  local list, message, code = connect.lookup(host)
   if not list then
     return nil, message, code
   end
@@ -157,7 +157,7 @@ end
 function tcp.connect(host, port, opts)
   local n = connect.check_address(host, port, "connect")
   connect.check_options(opts, 3, "connect", CONNECT)
-  if core.tcp.is_address(host) then
+  if core.is_address(host) then
     return core.tcp.connect(host, n, opts)
   end
   local limit = opts and opts.timeout or TIMEOUT
@@ -193,10 +193,10 @@ function tcp.listen(host, port, opts)
   connect.check_options(opts, 3, "listen", LISTEN)
   if host == "*" then
     return listen_first(ANY, n, opts)
-  elseif core.tcp.is_address(host) then
+  elseif core.is_address(host) then
     return core.tcp.listen(host, n, opts)
   end
-  local list, message, code = core.dns.getaddrinfo(host)
+  local list, message, code = connect.lookup(host)
   if not list then
     return nil, message, code
   end

@@ -26,7 +26,7 @@ end
 
 -- The same for the addresses of a name.
 local function first_of_name(make, host, port, opts)
-  local list, message, code = core.dns.getaddrinfo(host)
+  local list, message, code = connect.lookup(host)
   if not list then
     return nil, message, code
   end
@@ -50,7 +50,7 @@ function udp.bind(host, port, opts)
   connect.check_options(opts, 3, "bind", BIND)
   if host == "*" then
     return first(core.udp.bind, ANY, n, opts)
-  elseif core.tcp.is_address(host) then
+  elseif core.is_address(host) then
     return core.udp.bind(host, n, opts)
   end
   return first_of_name(core.udp.bind, host, n, opts)
@@ -66,7 +66,7 @@ end
 function udp.connect(host, port, opts)
   local n = connect.check_address(host, port, "connect")
   connect.check_options(opts, 3, "connect", CONNECT)
-  if core.tcp.is_address(host) then
+  if core.is_address(host) then
     return core.udp.connect(host, n, opts)
   end
   return first_of_name(core.udp.connect, host, n, opts)

@@ -94,6 +94,7 @@ void world_open(world *w) {
   c.ud = w;
   c.on_error = on_error;
   EQUAL(perilune_open(w->L, &c, &w->p), PERILUNE_OK);
+  EQUAL(perilune_openlibs(w->p, PERILUNE_LIB_ALL), PERILUNE_OK);
   world_do(w, "aio = require 'perilune'");
 }
 
@@ -185,7 +186,7 @@ int main(int argc, char **argv) {
   static const test_case *const all[] = {
     open_cases, step_cases, post_cases, future_cases, task_cases,
     scope_cases, kill_cases, close_cases, wait_cases,
-    memory_cases};
+    memory_cases, libs_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

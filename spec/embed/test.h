@@ -76,7 +76,7 @@ int world_settle(world *w);
 int64_t world_int(world *w, const char *name);
 
 extern const test_case open_cases[], step_cases[], post_cases[],
-  future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[], wait_cases[],
-  memory_cases[];
+  future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
+  wait_cases[], memory_cases[], libs_cases[];
 
 #endif

@@ -137,7 +137,7 @@ describe("aio.poll", function()
   it("ends at the end of the run", function()
     local child <close> = Child.code [[
       local aio = require "perilune"
-      local pipe = io.popen("sleep 5", "r")
+      local pipe = io.popen("exec sleep 5 2>&1", "r")
       local ok, e = pcall(aio.run, { grace = 0 }, function()
         aio.spawn(function() print(aio.shield(9, aio.poll, pipe, "r")) end)
         aio.yield()

@@ -46,7 +46,7 @@ describe("a finalizer", function()
   end))
 
   it("settles the future that is being resolved", eagerly(function()
-    for _ = 1, 10 do
+    for _ = 1, 5 do
       local f = aio.future()
       finalize(2, function() f:fail "finalizer" end)
       f:resolve(1, 2)

@@ -214,7 +214,7 @@ end)
 describe("any schedule of as_completed", function()
   it("tells each task of others, and of all", function()
     testing.explore {
-      seeds = helper.many(100),
+      seeds = helper.many(30),
       scenario = function()
         local list, told = {}, {}
         for i = 1, 5 do

@@ -189,7 +189,7 @@ end)
 describe("any schedule of a race", function()
   it("has one winner and leaves nobody", function()
     testing.explore {
-      seeds = helper.many(100),
+      seeds = helper.many(40),
       scenario = function()
         local alive, ch = 0, aio.channel()
         local function child(i)

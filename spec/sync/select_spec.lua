@@ -783,7 +783,7 @@ end)
 describe("a select that is cancelled anywhere", function()
   it("has taken a value or has not, and put one or not", function()
     testing.explore {
-      seeds = helper.many(60),
+      seeds = helper.many(30),
       scenario = function()
         local a, b, n = aio.channel(), aio.channel(1), 0
         local other = aio.spawn(function()

@@ -1,4 +1,4 @@
-"""What bench/run compares the work between tasks with: the same on asyncio.
+"""What bench/run compares the work of tasks with: the same on asyncio.
 
     between.py WORKLOAD N    does N operations, prints their CPU time as JSON
 
@@ -168,6 +168,16 @@ async def map(operations):
         semaphore = asyncio.Semaphore(LIMIT)
         await asyncio.gather(*(limited(semaphore) for _ in range(GATHERED)))
     stop(rounds * GATHERED)
+
+
+async def process(operations):
+    start()
+    for _ in range(operations):
+        child = await asyncio.create_subprocess_exec(
+            "true", stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        await child.communicate()
+    stop(operations)
 
 
 if __name__ == "__main__":

@@ -236,6 +236,12 @@ function workloads.map(operations)
   stop(rounds * GATHERED)
 end
 
+function workloads.process(operations)
+  start()
+  for _ = 1, operations do assert(aio.process.run { "true" }) end
+  stop(operations)
+end
+
 -- Servers --------------------------------------------------------------------
 
 local servers = {}

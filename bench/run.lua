@@ -177,6 +177,26 @@ function parts.between()
   end
 end
 
+-- Most of the work is the kernel's, which copies the page tables of a process
+-- that forks: a plain program on libuv, being small, shows what can be had.
+function parts.process()
+  local n <const> = 100
+  local what <const> = "run a program, to asyncio"
+  local python = os.getenv("BENCH_PYTHON") or "python3"
+  if not succeeds(python .. " -c 'import asyncio'") then
+    return skip(what, "there is no python3")
+  end
+  local function cost(program)
+    return function()
+      return tonumber(output(("%s %d"):format(program, n)):match('"cpu":([%d.]+)'))
+    end
+  end
+  local theirs = cost(python .. " bench/between.py process")
+  print(("(asyncio takes %.2f x a plain program on libuv)")
+    :format(ratio(theirs, cost("build/bench/process"))))
+  row(what, ratio(theirs, cost(peer .. " process")), "x", ">=", 3)
+end
+
 function parts.allocations()
   -- The task itself, and the permit; the others allocate nothing.
   local bars = { spawn = 1, semaphore = 1 }
@@ -303,7 +323,7 @@ end
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
-  "between", "allocations", "echo", "lines", "churn", "memory", "startup" }
+  "between", "process", "allocations", "echo", "lines", "churn", "memory", "startup" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

@@ -253,12 +253,14 @@ static void push_transports(lua_State *L, peri_loop *l, plan *p) {
   }
 }
 
-/* A socket pair serves as a pipe: the system's own know no recv(2). */
+/* A socket pair serves as a pipe: the system's own know no recv(2). Nothing
+** can be read before the child has begun. */
 static int make_pipe(plan *p, int i) {
   uv_os_sock_t fds[2];
-  int status = uv_socketpair(SOCK_STREAM, 0, fds, UV_NONBLOCK_PIPE, 0);
+  int status = uv_socketpair(SOCK_STREAM, 0, fds, 0, 0);
   if (status) return status;
   peri_transport_adopt(p->c[i], fds[0]); /* a new descriptor: cannot fail */
+  p->c[i]->readable = 0;
   p->theirs[i] = fds[1];
   return 0;
 }

@@ -123,6 +123,9 @@ end
 -- Stdio -----------------------------------------------------------------------
 
 local NUMBERS = { stdin = 0, stdout = 1, stderr = 2 }
+local INHERIT = { stdin = "inherit", stdout = "inherit", stderr = "inherit" }
+local PIPES = { stdin = "pipe", stdout = "pipe", stderr = "pipe" }
+local OUTPUT = { stdin = "null", stdout = "pipe", stderr = "pipe" } -- no input
 
 -- What the core wants to be told of a stream: a descriptor, true for a pipe, false
 -- for nothing. Transports that are handed over are added to the list.
@@ -148,12 +151,13 @@ local function stream_of(name, value, fname, handed)
   return fd
 end
 
--- Stdin, stdout and stderr for the core.
+-- Stdin, stdout and stderr for the core: what the options say, or what is in
+-- `default`.
 local function streams_of(opts, fname, default)
   local handed = {}
   local function stream(name)
     local value = opts[name]
-    return stream_of(name, value == nil and default or value, fname, handed)
+    return stream_of(name, value == nil and default[name] or value, fname, handed)
   end
   local input, output = stream "stdin", stream "stdout"
   local errors
@@ -215,7 +219,7 @@ end
 function process.spawn(opts)
   local args = check_options(opts, "spawn", SPAWN)
   local env = environment_of(opts.env, "spawn")
-  return start(opts, args, env, "spawn", "inherit")
+  return start(opts, args, env, "spawn", INHERIT)
 end
 
 -- Running ---------------------------------------------------------------------
@@ -251,6 +255,8 @@ function Job:read(name, pieces)
   if code then
     self:fail(message, code)
   end
+  conn:close() -- else its end would be told of again and again
+  self.process[name] = nil
 end
 
 function Job:wait()
@@ -260,7 +266,9 @@ end
 
 function Job:collect(group)
   for name, pieces in pairs(self.pieces) do
-    group:spawn(self.read, self, name, pieces)
+    if self.process[name] then
+      group:spawn(self.read, self, name, pieces)
+    end
   end
 end
 
@@ -290,13 +298,20 @@ function Job:__close()
   end
 end
 
+-- One stream is read here, which saves a task.
 function Job:run(input)
   local group <close> = core.group()
   local _ <close> = self
+  local out, err = self.pieces.stdout, self.pieces.stderr
   if self.process.stdin then
     group:spawn(self.feed, self, input or "")
   end
-  self:collect(group)
+  if err then
+    group:spawn(self.read, self, "stderr", err)
+  end
+  if out then
+    self:read("stdout", out)
+  end
   return self:wait()
 end
 
@@ -330,9 +345,9 @@ end
 --- Runs a program to its end: gives it the input, collects what it writes, waits
 -- until it has ended and its pipes have. Cancelled, or over the time limit, the
 -- process gets TERM, and KILL after a grace. Waits.
--- @param opts as for `spawn`, but the streams are pipes if nothing else is said; and
---   `input`, a string (""); `timeout` in seconds; `grace` in seconds (5), from TERM
---   to KILL
+-- @param opts as for `spawn`, but the streams are pipes if nothing else is said,
+--   and nothing is to be read ("null") without an input; and `input`, a string;
+--   `timeout` in seconds; `grace` in seconds (5), from TERM to KILL
 -- @return table with `code` and `signal`, as `process:wait()` returns them, and
 --   what came from pipes: `stdout`, `stderr`; or nil, message, code, and, once the
 --   process has begun, such a table with what there is: with ETIMEDOUT for instance
@@ -343,7 +358,7 @@ function process.run(opts)
     check.fail(1, "run", "option 'input' needs a pipe for stdin")
   end
   core.check()
-  local p, message, code = start(opts, args, env, "run", "pipe")
+  local p, message, code = start(opts, args, env, "run", opts.input and PIPES or OUTPUT)
   if not p then
     return nil, message, code
   end

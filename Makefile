@@ -200,7 +200,8 @@ PROCESS := $(BUILD)/host/process.so
 $(PROCESS): spec/host/process.c | setup
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
-	$(Q)$(CC) $(MODULE_LDFLAGS) -fPIC $(HOST_CFLAGS) $(CFLAGS) -o $@ $<
+	$(Q)$(CC) $(MODULE_LDFLAGS) -fPIC $(HOST_CFLAGS) $(CFLAGS) -o $@ $< \
+	  -pthread
 
 $(BUILD)/asan/host/oom: spec/host/oom.c | setup
 	@mkdir -p $(@D)

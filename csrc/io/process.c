@@ -36,9 +36,12 @@
 #define close _close
 #define fileno _fileno
 #else
+#include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #endif
 
+#define REAPER_STACK 65536
 #define TYPE "perilune.child"
 #define SIGNALLED 128 /* and the signal's number is the code, as in shells */
 
@@ -85,9 +88,37 @@ static void running_shut(peri_loop *l, peri_handle *h) {
   (void)h;
 }
 
+#ifdef _WIN32
+
+static void let_go(int pid) {
+  (void)pid;
+}
+
+#else
+
+static void reap(void *pid) {
+  while (waitpid((pid_t)(intptr_t)pid, NULL, 0) < 0 && errno == EINTR)
+    continue;
+}
+
+/* A program may go on for long when a Lua state of its has been closed: a
+** thread waits for the child that this has left. */
+static void let_go(pid_t pid) {
+  const uv_thread_options_t small = {UV_THREAD_HAS_STACK_SIZE, REAPER_STACK};
+  uv_thread_t thread;
+  if (waitpid(pid, NULL, WNOHANG)) return; /* it is a parent's, or has ended */
+  if (!uv_thread_create_ex(&thread, &small, reap, (void *)(intptr_t)pid))
+    pthread_detach(thread);
+}
+
+#endif
+
 static void running_closed(peri_loop *l, peri_handle *h) {
   running *r = running_of(h);
-  if (r->as) r->as->of = NULL; /* at the end of the Lua state */
+  if (r->as) { /* at the end of the Lua state */
+    r->as->of = NULL;
+    let_go(uv_process_get_pid(&r->uv));
+  }
   peri_free(l, r, sizeof *r);
 }
 

@@ -1,16 +1,24 @@
 /*
 ** process.c - a module for specs: what a script needs of POSIX to be forked,
-** and to have a signal handler of its own.
+** to have a signal handler of its own, and to have other Lua states.
 **
 ** Lua side: fork() -> 0 in the child, else its pid; wait(pid) -> exit
 ** status; exit(status), at once; handle() installs a handler for SIGINT,
-** handled() -> how often it was called, handles() -> true if it is there.
+** handled() -> how often it was called, handles() -> true if it is there;
+** thread(code) runs Lua code in a state and a thread of its own, join(thread)
+** waits for its end, when that state was closed -> its result or its error,
+** as a string.
 **
 ** SPDX-License-Identifier: MIT
 */
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,11 +68,45 @@ static int process_handles(lua_State *L) {
   return 1;
 }
 
+typedef struct job {
+  pthread_t thread;
+  char *code;
+  char result[1000];
+} job;
+
+static void *run(void *arg) {
+  job *j = arg;
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  (void)luaL_dostring(L, j->code);
+  snprintf(j->result, sizeof j->result, "%s", luaL_tolstring(L, -1, NULL));
+  lua_close(L);
+  free(j->code);
+  return NULL;
+}
+
+static int process_thread(lua_State *L) {
+  const char *code = luaL_checkstring(L, 1);
+  job *j = lua_newuserdatauv(L, sizeof *j, 0);
+  j->code = strdup(code);
+  if (!j->code || pthread_create(&j->thread, NULL, run, j))
+    return luaL_error(L, "cannot create a thread");
+  return 1;
+}
+
+static int process_join(lua_State *L) {
+  job *j = lua_touserdata(L, 1);
+  pthread_join(j->thread, NULL);
+  lua_pushstring(L, j->result);
+  return 1;
+}
+
 int luaopen_process(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"fork", process_fork}, {"wait", process_wait}, {"exit", process_exit},
     {"handle", process_handle}, {"handled", process_handled},
-    {"handles", process_handles}, {NULL, NULL}};
+    {"handles", process_handles}, {"thread", process_thread},
+    {"join", process_join}, {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

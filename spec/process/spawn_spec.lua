@@ -200,6 +200,16 @@ describe("streams", function()
     assert.equal("ours\ntheirs\nerr\n", contents(file))
   end))
 
+  it("can be Lua files, read from where they are", real(function()
+    local file <close> = scratch()
+    file:write "one\ntwo\n"
+    file:seek("set", 4)
+    local p = assert(spawn { "cat", stdin = file, stdout = "pipe" })
+    assert.equal("two\n", p.stdout:read "a")
+    values({ 0 }, p:wait())
+    p.stdout:close()
+  end))
+
   it("can be transports, which are handed over", real(function()
     local a, b = aio.unix.pair()
     local p = sh("cat; echo end", { stdin = "null", stdout = a })
@@ -286,6 +296,19 @@ describe("process.spawn", function()
     local pid, _, _, _, _, session =
       p.stdout:read "a":match "^(%d+) (%b()) (%S+) (%d+) (%d+) (%d+)"
     assert.equal(pid, session)
+    p:wait()
+    p.stdout:close()
+  end))
+
+  it("changes user and group where that is allowed", real(function()
+    local me = aio.process.run { "id", "-u" }.stdout
+    local opts = { "sh", "-c", "id -u; id -g; id -G", uid = 65534, gid = 65533,
+      stdout = "pipe" }
+    if me ~= "0\n" then
+      return failed("EPERM", spawn(opts))
+    end
+    local p = assert(spawn(opts))
+    assert.equal("65534\n65533\n65533\n", p.stdout:read "a")
     p:wait()
     p.stdout:close()
   end))

@@ -13,7 +13,7 @@
 
 #include "error.h"
 
-/* Has the stash hold the map of `c`, or none. */
+/* Gives the map of `c`, or none, to who uses maps most. */
 static void put_at_hand(peri_loop *l, peri_context *c) {
   lua_State *S = l->stash;
   l->mapped = c;
@@ -24,7 +24,9 @@ static void put_at_hand(peri_loop *l, peri_context *c) {
     lua_getiuservalue(S, -1, 1);
     lua_replace(S, -2);
   }
-  lua_replace(S, PERI_STASH_MAP);
+  lua_pushvalue(S, -1);
+  lua_setupvalue(S, PERI_STASH_GET, 2);
+  lua_setupvalue(S, PERI_STASH_SET, 2);
 }
 
 void peri_context_release(peri_loop *l, peri_context *c) {
@@ -36,19 +38,14 @@ void peri_context_release(peri_loop *l, peri_context *c) {
   lua_rawsetp(l->stash, PERI_STASH_CONTEXTS, c);
 }
 
-void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
+void peri_context_map(peri_loop *l, peri_context *c) {
   if (c != l->mapped) put_at_hand(l, c);
-  lua_pushvalue(l->stash, PERI_STASH_MAP);
-  lua_xmove(l->stash, L, 1);
 }
 
-int peri_context_push(lua_State *L, peri_loop *l, peri_context *c) {
-  lua_State *S = l->stash;
-  if (c != l->mapped) put_at_hand(l, c);
-  lua_xmove(L, S, 1);
-  int type = lua_rawget(S, PERI_STASH_MAP);
-  lua_xmove(S, L, 1);
-  return type;
+void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
+  peri_context_map(l, c);
+  lua_getupvalue(l->stash, PERI_STASH_GET, 2);
+  lua_xmove(l->stash, L, 1);
 }
 
 /* Pushes a copy of the current map. */

@@ -96,12 +96,11 @@ static inline peri_frame peri_frame_swap(peri_loop *l, peri_frame f) {
 */
 peri_context *peri_context_copy(lua_State *L, peri_loop *l);
 
-/* Pushes the map of `c`, which is not NULL. The map that was used last is at
-** hand, until its context ends. */
-void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c);
+/* Makes the map of `c`, which is not NULL, the one at hand, until `c` ends:
+** var:get and var:set have it as an upvalue. */
+void peri_context_map(peri_loop *l, peri_context *c);
 
-/* Replaces the key on top by what the map of `c`, which is not NULL, has for
-** it; returns the type of that. */
-int peri_context_push(lua_State *L, peri_loop *l, peri_context *c);
+/* Pushes the map of `c`, which is not NULL. */
+void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c);
 
 #endif

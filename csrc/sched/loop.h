@@ -168,7 +168,8 @@ enum {
   PERI_STASH_SCOPE,
   PERI_STASH_GROUP,
   PERI_STASH_VAR,
-  PERI_STASH_MAP,       /* the map of the context `mapped` */
+  PERI_STASH_GET,       /* C functions: var:get and var:set. Their second */
+  PERI_STASH_SET,       /* ... upvalue is the map of the context `mapped` */
   PERI_STASH_BOUND,
   PERI_STASH_TOP = PERI_STASH_BOUND
 };

@@ -24,6 +24,9 @@
 static const char var_type[] = "perilune.var";
 static const char nil_value = 0;
 
+/* In var:get and var:set. */
+#define MAP_AT_HAND lua_upvalueindex(2)
+
 /* {== Variables ======================================================== */
 
 /* Frames are changed by those who run in them only. */
@@ -40,24 +43,32 @@ void peri_var_check_frame(lua_State *L, const peri_loop *l) {
 /* Pushes what the map of `c` has for the variable at `idx`, nil if nothing;
 ** returns its type. */
 static int push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
-  if (c) {
-    lua_pushvalue(L, idx);
-    return peri_context_push(L, l, c);
+  if (!c) {
+    lua_pushnil(L);
+    return LUA_TNIL;
   }
-  lua_pushnil(L);
-  return LUA_TNIL;
+  peri_context_push_map(L, l, c);
+  lua_pushvalue(L, idx);
+  int type = lua_rawget(L, -2);
+  lua_replace(L, -2);
+  return type;
+}
+
+/* The context of this frame, as one that nobody else holds. */
+static peri_context *own_context(lua_State *L, peri_loop *l) {
+  peri_context *was = l->frame.context;
+  if (was && was->refs == 1) return was;
+  peri_context *c = peri_context_copy(L, l);
+  c->suppressed = was && was->suppressed;
+  l->frame.context = c;
+  peri_context_release(l, was);
+  return c;
 }
 
 /* Sets what the map has for the variable at `var` to the value at `idx`; both
 ** count from the bottom. There is room, as in any C function. */
 static void set_raw(lua_State *L, peri_loop *l, int var, int idx) {
-  if (!l->frame.context || l->frame.context->refs > 1) {
-    peri_context *c = peri_context_copy(L, l), *was = l->frame.context;
-    c->suppressed = was && was->suppressed;
-    l->frame.context = c;
-    peri_context_release(l, was);
-  }
-  peri_context_push_map(L, l, l->frame.context);
+  peri_context_push_map(L, l, own_context(L, l));
   lua_pushvalue(L, var);
   lua_pushvalue(L, idx);
   lua_rawset(L, -3);
@@ -88,17 +99,28 @@ static int var(lua_State *L) {
   return 1;
 }
 
+/* Pushes what the current context has for the value at 1: nothing, unless
+** that is a variable. Returns its type. Only in var:get. */
+static int push_now(lua_State *L, peri_loop *l) {
+  peri_context *c = peri_context_now(l);
+  if (!c) return LUA_TNIL;
+  peri_context_map(l, c);
+  lua_pushvalue(L, 1);
+  return lua_rawget(L, MAP_AT_HAND);
+}
+
 /* var:get() -> its value in the current context, else the default. Never
 ** waits. */
 static int var_get(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  check_var(L);
-  int type = push_raw(L, l, peri_context_now(l), 1);
-  if (type == LUA_TNIL)
+  lua_settop(L, 1);
+  int type = push_now(L, PERI_LOOP(L));
+  if (type == LUA_TNIL) {
+    check_var(L);
     lua_getiuservalue(L, 1, 1);
-  else if (type == LUA_TLIGHTUSERDATA &&
-           lua_touserdata(L, -1) == (const void *)&nil_value)
+  } else if (type == LUA_TLIGHTUSERDATA &&
+             lua_touserdata(L, -1) == (const void *)&nil_value) {
     lua_pushnil(L);
+  }
   return 1;
 }
 
@@ -110,8 +132,11 @@ static int var_set(lua_State *L) {
   luaL_checkany(L, 2);
   peri_var_check_frame(L, l);
   encode(L, 2);
-  set_raw(L, l, 1, 2);
+  peri_context_map(l, own_context(L, l));
   lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  lua_rawset(L, MAP_AT_HAND);
+  lua_settop(L, 1);
   return 1;
 }
 
@@ -364,6 +389,19 @@ static int bind(lua_State *L) {
 
 /* }===================================================================== */
 
+/* The methods that have the map at hand. */
+static void add_quick(lua_State *L, peri_loop *l, const char *name,
+                      lua_CFunction fn, int place) {
+  luaL_getmetatable(L, var_type);
+  peri_stash_push(l, L, PERI_STASH_LOOP);
+  lua_pushnil(L);
+  lua_pushcclosure(L, fn, 2);
+  lua_pushvalue(L, -1);
+  peri_stash_set(l, L, place);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
 static void new_type(lua_State *L, peri_loop *l, const char *name,
                      const luaL_Reg *methods) {
   luaL_newmetatable(L, name);
@@ -379,12 +417,13 @@ void peri_var_open(lua_State *L, peri_loop *l) {
     {"var", var}, {"bind", bind}, {"run", run}, {"suppress", suppress},
     {NULL, NULL}};
   static const luaL_Reg of_var[] = {
-    {"get", var_get}, {"set", var_set}, {"let", var_let},
-    {"with", var_with}, {"__tostring", var_tostring}, {NULL, NULL}};
+    {"let", var_let}, {"with", var_with}, {"__tostring", var_tostring}, {NULL, NULL}};
   static const luaL_Reg of_let[] = {{"__close", let_close}, {NULL, NULL}};
   static const luaL_Reg of_bound[] = {
     {"__gc", bound_gc}, {"__close", bound_close}, {NULL, NULL}};
   new_type(L, l, var_type, of_var);
+  add_quick(L, l, "get", var_get, PERI_STASH_GET);
+  add_quick(L, l, "set", var_set, PERI_STASH_SET);
   new_type(L, l, LET, of_let);
   new_type(L, l, BOUND, of_bound);
   luaL_getmetatable(L, BOUND);

@@ -3,8 +3,7 @@
 **
 ** Lua side: core.memory(room, chunks) -> two transports.
 **
-** They are unix transports in all but what read.c and write.c ask the kernel
-** for. Each end holds what was sent to it: up to `room` bytes, which a kernel
+** They are unix transports with a medium. Each end holds what was sent to it: up to `room` bytes, which a kernel
 ** would have taken, and behind these what its peer has queued. The end is made
 ** along with its transport, and freed when uv has closed that one's handle,
 ** which is there to be closed and never has a descriptor.
@@ -17,7 +16,9 @@
 #include <stdint.h>
 #include <string.h>
 
+typedef struct peri_memory peri_memory;
 struct peri_memory {
+  peri_medium base;
   peri_runnable run;   /* its next step, which tells its own transport */
   peri_transport *c;
   peri_memory *peer;   /* NULL once that is closed */
@@ -30,6 +31,10 @@ struct peri_memory {
   uint32_t next, count; /* which chunk is next, of how many; 0: any size */
   uint32_t chunks[];   /* so many bytes does a read get, at most */
 };
+
+static peri_memory *memory_of(const peri_transport *c) {
+  return PERI_OF(c->medium, peri_memory, base);
+}
 
 static peri_pool *pool_of(const peri_transport *c) {
   return &peri_io_of(c->h.loop)->pool;
@@ -59,8 +64,9 @@ static void take_queued(peri_memory *m) {
 
 /* {== Steps ============================================================ */
 
-int peri_memory_arrived(const peri_transport *c) {
-  return available(c->memory) || c->memory->ended;
+/* Bytes have come, or the end: watching would tell. */
+static int has_arrived(const peri_memory *m) {
+  return available(m) || m->ended;
 }
 
 static void tell_writer(peri_loop *l, peri_memory *m) {
@@ -80,7 +86,7 @@ static void step(peri_loop *l, peri_runnable *r, lua_State *L) {
   (void)L;
   if (m->c->finished) return;
   tell_writer(l, m);
-  if (m->c->watching && peri_memory_arrived(m->c)) peri_read_tell(m->c);
+  if (m->c->watching && has_arrived(m)) peri_read_tell(m->c);
 }
 
 /* }===================================================================== */
@@ -95,9 +101,9 @@ static size_t next_chunk(peri_memory *m) {
 }
 
 /* What is left is told of again, as by a descriptor that is readable. */
-ssize_t peri_memory_recv(peri_transport *c, const peri_room *room,
-                         int rooms) {
-  peri_memory *m = c->memory;
+static ssize_t memory_recv(peri_transport *c, const peri_room *room,
+                           int rooms) {
+  peri_memory *m = memory_of(c);
   size_t n = available(m), first, second = 0;
   if (!n && !m->ended) return UV_EAGAIN;
   if (!n) return m->reset ? UV_ECONNRESET : 0;
@@ -109,12 +115,17 @@ ssize_t peri_memory_recv(peri_transport *c, const peri_room *room,
     memcpy(room[1].at, peri_buf_bytes(&m->in) + first, second);
   peri_buf_take(c->h.loop, pool_of(c), &m->in, first + second);
   take_queued(m);
-  if (peri_memory_arrived(c)) poke(m);
+  if (has_arrived(m)) poke(m);
   return (ssize_t)(first + second);
 }
 
-void peri_memory_watch(peri_transport *c) {
-  if (peri_memory_arrived(c)) poke(c->memory);
+static int memory_watch(peri_transport *c) {
+  if (has_arrived(memory_of(c))) poke(memory_of(c));
+  return 0;
+}
+
+static void memory_unwatch(peri_transport *c) {
+  (void)c;
 }
 
 /* }===================================================================== */
@@ -130,8 +141,9 @@ static int append(peri_memory *to, const char *bytes, size_t n) {
 }
 
 /* Nothing is queued, or this would be. */
-ssize_t peri_memory_send(peri_transport *c, const uv_buf_t *b, unsigned n) {
-  peri_memory *to = c->memory->peer;
+static ssize_t memory_send(peri_transport *c, const uv_buf_t *b,
+                           unsigned n) {
+  peri_memory *to = memory_of(c)->peer;
   size_t sent = 0;
   if (!to) return UV_EPIPE;
   for (unsigned i = 0; i < n; i++) {
@@ -145,8 +157,8 @@ ssize_t peri_memory_send(peri_transport *c, const uv_buf_t *b, unsigned n) {
   return (ssize_t)sent;
 }
 
-int peri_memory_queue(peri_transport *c, const char *bytes, size_t n) {
-  peri_memory *to = c->memory->peer;
+static int memory_queue(peri_transport *c, const char *bytes, size_t n) {
+  peri_memory *to = memory_of(c)->peer;
   if (!to) return UV_EPIPE;
   int status = append(to, bytes, n);
   if (status) return status;
@@ -155,8 +167,8 @@ int peri_memory_queue(peri_transport *c, const char *bytes, size_t n) {
   return 0;
 }
 
-int peri_memory_shut(peri_transport *c) {
-  peri_memory *to = c->memory->peer;
+static int memory_shut(peri_transport *c) {
+  peri_memory *to = memory_of(c)->peer;
   if (!to) return 0;
   to->ended = 1;
   poke(to);
@@ -180,8 +192,9 @@ static void part(peri_memory *m, peri_memory *peer) {
   poke(peer);
 }
 
-void peri_memory_end(peri_transport *c) {
-  peri_memory *m = c->memory;
+/* Twice is fine. */
+static void memory_end(peri_transport *c) {
+  peri_memory *m = memory_of(c);
   if (m->peer) part(m, m->peer);
   peri_link_out(&m->run.link);
   m->queued = 0;
@@ -192,11 +205,21 @@ static size_t size_of(uint32_t count) {
   return sizeof(peri_memory) + count * sizeof(uint32_t);
 }
 
-void peri_memory_free(peri_loop *l, peri_transport *c) {
-  peri_memory_end(c);
-  peri_free(l, c->memory, size_of(c->memory->count));
-  c->memory = NULL;
+static void memory_free(peri_loop *l, peri_transport *c) {
+  peri_memory *m = memory_of(c);
+  memory_end(c);
+  c->medium = NULL;
+  peri_free(l, m, size_of(m->count));
 }
+
+static void memory_name(lua_State *L, const peri_transport *c) {
+  (void)c;
+  lua_pushliteral(L, "memory");
+}
+
+static const peri_medium_type memory_type = {
+  memory_recv, memory_watch, memory_unwatch, memory_send, memory_queue,
+  memory_shut, memory_end, memory_free, memory_name};
 
 /* }===================================================================== */
 
@@ -210,6 +233,7 @@ static peri_memory *new_end(lua_State *L, peri_loop *l, peri_transport *c) {
   if (!m) return NULL;
   memset(m, 0, sizeof *m);
   peri_link_init(&m->run.link);
+  m->base.type = &memory_type;
   m->run.run = step;
   m->c = c;
   m->room = (size_t)lua_tointeger(L, 1);
@@ -219,7 +243,7 @@ static peri_memory *new_end(lua_State *L, peri_loop *l, peri_transport *c) {
     m->chunks[i] = (uint32_t)lua_tointeger(L, -1);
     lua_pop(L, 1);
   }
-  c->memory = m;
+  c->medium = &m->base;
   return m;
 }
 
@@ -231,13 +255,14 @@ static int memory(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   peri_transport *a = peri_transport_new(L, l, UV_NAMED_PIPE);
   peri_transport *b = peri_transport_new(L, l, UV_NAMED_PIPE);
-  if (!new_end(L, l, a) || !new_end(L, l, b)) {
+  peri_memory *to_a = new_end(L, l, a), *to_b = new_end(L, l, b);
+  if (!to_a || !to_b) {
     peri_transport_close(l, a);
     peri_transport_close(l, b);
     return luaL_error(L, "not enough memory");
   }
-  a->memory->peer = b->memory;
-  b->memory->peer = a->memory;
+  to_a->peer = to_b;
+  to_b->peer = to_a;
   return 2;
 }
 

@@ -12,7 +12,6 @@
 **
 ** SPDX-License-Identifier: MIT
 */
-#include "memory.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -29,8 +28,12 @@
 /* {== From the kernel ================================================== */
 
 static void stop(peri_transport *c) {
-  if (c->watching && !c->memory) uv_read_stop(&c->uv.stream);
+  int was = c->watching;
   c->watching = 0;
+  if (was && c->medium)
+    c->medium->type->unwatch(c);
+  else if (was)
+    uv_read_stop(&c->uv.stream);
 }
 
 static int wake_reader(peri_loop *l, peri_transport *c) {
@@ -88,11 +91,11 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *b) {
   if (n) peri_read_tell(c);
 }
 
-static int fill_from_memory(peri_loop *l, peri_transport *c) {
+static int fill_from_medium(peri_loop *l, peri_transport *c) {
   peri_pool *pool = &peri_io_of(l)->pool;
   peri_room room = {peri_pool_block(l, pool), PERI_BLOCK_SIZE};
   if (!room.at) return UV_ENOMEM;
-  ssize_t n = peri_memory_recv(c, &room, 1);
+  ssize_t n = c->medium->type->recv(c, &room, 1);
   if (n > 0 && peri_buf_add(l, pool, &c->in, room.at, (size_t)n))
     n = UV_ENOMEM;
   peri_pool_give(l, pool, room.at);
@@ -103,7 +106,7 @@ int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
   (void)want;
   if (!c->readable) return UV_EAGAIN;
   c->readable = 0;
-  int status = c->memory ? fill_from_memory(l, c) : 0;
+  int status = c->medium ? fill_from_medium(l, c) : 0;
   if (status == UV_EAGAIN) return status;
   if (status) ended(c, status);
   return 0;
@@ -128,7 +131,7 @@ static ssize_t read_into(peri_transport *c, peri_room *room, int rooms) {
   struct iovec v[2] = {{room[0].at, room[0].size},
                        {room[1].at, room[1].size}};
   ssize_t n;
-  if (c->memory) return peri_memory_recv(c, room, rooms);
+  if (c->medium) return c->medium->type->recv(c, room, rooms);
   do
     n = rooms == 1 ? recv(c->fd, room[0].at, room[0].size, 0)
                    : readv(c->fd, v, 2);
@@ -167,12 +170,9 @@ int peri_read_fill(peri_loop *l, peri_transport *c, size_t want) {
 
 int peri_read_watch(peri_transport *c) {
   if (c->watching) return 0;
-  if (c->memory) {
-    c->watching = 1;
-    peri_memory_watch(c);
-    return 0;
-  }
-  int status = uv_read_start(&c->uv.stream, on_alloc, on_read);
+  c->watching = 1;
+  int status = c->medium ? c->medium->type->watch(c)
+                         : uv_read_start(&c->uv.stream, on_alloc, on_read);
   c->watching = !status;
   return status;
 }

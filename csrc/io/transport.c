@@ -13,8 +13,6 @@
 */
 #include "transport.h"
 
-#include "memory.h"
-
 #include <lauxlib.h>
 #include <math.h>
 #include <string.h>
@@ -75,8 +73,8 @@ static void push_path(lua_State *L, const peri_transport *c,
 
 static void push_peer(lua_State *L, const peri_transport *c) {
   char text[PERI_ADDR_TEXT];
-  if (c->memory) {
-    lua_pushliteral(L, "memory");
+  if (c->medium) {
+    c->medium->type->push_name(L, c);
     return;
   }
   if (c->uv.any.type == UV_TCP) {
@@ -117,7 +115,7 @@ void peri_transport_end(peri_transport *c) {
   if (c->protocol || c->collected) peri_unanchor(l, c);
   peri_protocol_take_back(l, c);
   peri_link_out(&c->run.link);
-  if (c->memory) peri_memory_end(c);
+  if (c->medium) c->medium->type->end(c);
   if (c->resetting && c->uv.any.type == UV_TCP)
     peri_handle_reset(&c->h);
   else
@@ -190,7 +188,7 @@ static void transport_closed(peri_loop *l, peri_handle *h) {
   if (c->box) c->box->c = NULL; /* at the end of the Lua state */
   peri_read_close(l, c);
   peri_write_drop(l, c);
-  if (c->memory) peri_memory_free(l, c);
+  if (c->medium) c->medium->type->free(l, c);
   peri_link_out(&c->leaving.link);
   peri_link_out(&c->run.link);
   peri_heap_remove(&l->timers, &c->linger);

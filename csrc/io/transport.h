@@ -5,7 +5,7 @@
 ** read.c       the reading side
 ** write.c      the writing side
 ** protocol.c   callback style
-** memory.c     what stands for a descriptor in tests
+** memory.c     a medium for tests: pairs in memory
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -37,7 +37,7 @@
 #define PERI_LINGER 5000u      /* milliseconds */
 
 typedef struct peri_transport peri_transport;
-typedef struct peri_memory peri_memory;
+typedef struct peri_medium peri_medium;
 
 /* The userdata. A look at `type` tells it from those of others at a fraction
 ** of what comparing metatables costs, for each call of a method. */
@@ -83,7 +83,7 @@ struct peri_transport {
   int read_error, write_error; /* uv status, for good */
   uv_os_sock_t fd;        /* kept here: reading it from uv's struct would
                              fetch three more lines of memory */
-  peri_memory *memory;    /* what it has instead of one, or NULL */
+  peri_medium *medium;    /* what it has instead of one, or NULL */
   /* Reading. */
   peri_task *reader;      /* while it is parked, or NULL */
   peri_buf in;
@@ -103,6 +103,36 @@ struct peri_transport {
   peri_timer linger;
   uint32_t linger_ms;
   peri_addr peer;         /* tcp only */
+};
+
+/*
+** What carries the bytes of a transport that has no socket. Its uv handle is
+** there to be closed. No function touches Lua, but for `push_name`. As with
+** uv, nobody is told of anything before the next turn.
+*/
+typedef struct peri_medium_type {
+  /* Takes what is there: bytes, 0 at the end, or a uv status. */
+  ssize_t (*recv)(peri_transport *c, const peri_room *room, int rooms);
+  /* Tells of what arrives, by peri_read_tell: 0, or a uv status; no more. */
+  int (*watch)(peri_transport *c);
+  void (*unwatch)(peri_transport *c);
+  /* Sends without waiting: bytes, or a uv status. */
+  ssize_t (*send)(peri_transport *c, const uv_buf_t *b, unsigned n);
+  /* Keeps a copy, to be sent later: 0, or a uv status. */
+  int (*queue)(peri_transport *c, const char *bytes, size_t n);
+  /* Ends our side behind what was sent: 0, or a uv status. */
+  int (*shut)(peri_transport *c);
+  /* The transport is about to be closed: what was queued is lost. */
+  void (*end)(peri_transport *c);
+  /* It has been closed: frees the medium. */
+  void (*free)(peri_loop *l, peri_transport *c);
+  /* What messages call the other side. */
+  void (*push_name)(lua_State *L, const peri_transport *c);
+} peri_medium_type;
+
+/* The beginning of a medium. */
+struct peri_medium {
+  const peri_medium_type *type;
 };
 
 /* The loop, in a C function that has just looked at its box. */

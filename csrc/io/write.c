@@ -12,7 +12,6 @@
 **
 ** SPDX-License-Identifier: MIT
 */
-#include "memory.h"
 #include "transport.h"
 
 #include <assert.h>
@@ -65,7 +64,7 @@ void peri_write_fail(peri_loop *l, peri_transport *c, int status) {
 #if PERI_BY_UV
 
 static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
-  if (c->memory) return peri_memory_send(c, b, n);
+  if (c->medium) return c->medium->type->send(c, b, n);
   return uv_try_write(&c->uv.stream, b, n);
 }
 
@@ -76,7 +75,7 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
 }
 
 static int shut_down(peri_loop *l, peri_transport *c) {
-  if (c->memory) return peri_memory_shut(c);
+  if (c->medium) return c->medium->type->shut(c);
   uv_shutdown_t *req = peri_alloc(l, sizeof *req);
   if (!req) return UV_ENOMEM;
   int status = uv_shutdown(req, &c->uv.stream, on_shutdown);
@@ -93,7 +92,7 @@ static int shut_down(peri_loop *l, peri_transport *c) {
 /* Sends without waiting: bytes, or a uv status. By hand, as it spares the
 ** signal that a peer which has gone would cause. */
 static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
-  if (c->memory) return peri_memory_send(c, b, n);
+  if (c->medium) return c->medium->type->send(c, b, n);
   struct msghdr m = {.msg_iov = (struct iovec *)b, .msg_iovlen = n};
   ssize_t sent;
   do
@@ -107,7 +106,7 @@ static ssize_t try_send(peri_transport *c, uv_buf_t *b, unsigned n) {
 /* By hand, as uv would do so only in a later poll. */
 static int shut_down(peri_loop *l, peri_transport *c) {
   (void)l;
-  if (c->memory) return peri_memory_shut(c);
+  if (c->medium) return c->medium->type->shut(c);
   return shutdown(c->fd, SHUT_WR) ? -errno : 0;
 }
 
@@ -164,11 +163,11 @@ static int queue(peri_loop *l, peri_transport *c, const uv_buf_t b[2],
   if (first) memcpy(to, b[0].base + b[0].len - first, first);
   if (second) memcpy(to + first, b[1].base + b[1].len - second, second);
   k->len = first + second;
-  int status = c->memory
-                 ? peri_memory_queue(c, all.base, all.len)
+  int status = c->medium
+                 ? c->medium->type->queue(c, all.base, all.len)
                  : uv_write(&k->req, &c->uv.stream, &all, 1, on_wrote);
   if (!status) c->handed += k->len;
-  if (status || c->memory) peri_free(l, k, sizeof *k + k->len);
+  if (status || c->medium) peri_free(l, k, sizeof *k + k->len);
   return status;
 }
 

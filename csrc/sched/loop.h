@@ -219,7 +219,7 @@ struct peri_loop {
                            innermost generator it runs; NULL if no task runs */
   peri_frame frame;     /* of whoever runs */
   lua_State *in;        /* where that frame is: only there it is changed */
-  peri_context *mapped; /* whose map is in the stash, at hand; or NULL */
+  peri_context *mapped; /* whose map is at hand; or NULL */
   peri_logical **logicals; /* all, by their index; 0 is NULL */
   uint32_t logical_room;   /* room for so many in `logicals` */
   uint32_t free_logical;   /* first free index; these are chained, or 0 */

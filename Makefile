@@ -225,9 +225,10 @@ $(2)/embed/test: $(EMBED_SOURCES) spec/embed/test.h csrc/perilune.h \
 	  $$(call embedded,$(1)) $$(LUA_LIBS) $(4) -lm -pthread
 endef
 
-$(eval $(call embed_test,plain,$(BUILD),$$(CFLAGS),$$(UV_LIBS)))
-$(eval $(call embed_test,asan,$(BUILD)/asan,-O1 -g $$(ASAN_FLAGS),$$(UV_LIBS)))
-$(eval $(call embed_test,nouv,$(BUILD)/nouv,$$(CFLAGS),))
+$(eval $(call embed_test,plain,$(BUILD),$$(CFLAGS) $$(UV_CFLAGS),$$(UV_LIBS)))
+$(eval $(call embed_test,asan,$(BUILD)/asan,-O1 -g $$(ASAN_FLAGS) \
+  $$(UV_CFLAGS),$$(UV_LIBS)))
+$(eval $(call embed_test,nouv,$(BUILD)/nouv,$$(CFLAGS) $$(NOUV_CFLAGS),))
 
 module: $(BUILD)/perilune/core.so
 

@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
@@ -57,9 +58,11 @@ void peri_loop_exit(lua_State *L, peri_loop *l) {
 }
 
 void peri_loop_end(peri_loop *l, int reap) {
+  perilune_loop *p = l->host;
   peri_embed_end(l);
   peri_block_free_all(l);
-  if (l->poller) l->poller->close(l, reap);
+  peri_loop *rest = l->poller ? l->poller->close(l, reap) : NULL;
+  if (rest && p) peri_embed_leave(p, rest);
   peri_nopoll_open(l); /* finalizers of what is older than the loop come */
   l->dead = 1;
   peri_heap_free(l, &l->timers);
@@ -136,6 +139,26 @@ static void fill_stash(lua_State *L, peri_loop *l, int loop) {
   stash_close(L, l);
 }
 
+/* The memory of what is in a host's loop: it may be freed when Lua's allocator
+** is gone. */
+static void *allocate_apart(void *ud, void *p, size_t old, size_t size) {
+  peri_loop *l = ud;
+  (void)old;
+  if (size) return realloc(p, size);
+  if (p && p == l->kept)
+    l->kept = NULL;
+  else
+    free(p);
+  return NULL;
+}
+
+static void attach(peri_loop *l, void *to) {
+  l->attached = to;
+  l->alloc = allocate_apart;
+  l->alloc_ud = l;
+  l->polling = 1;
+}
+
 /* Pushes a loop with an empty stash. */
 static peri_loop *new_loop(lua_State *L) {
   peri_loop *l = lua_newuserdatauv(L, sizeof *l, 1);
@@ -194,9 +217,10 @@ static void open_all(lua_State *L, peri_loop *l) {
 #endif
 }
 
-void peri_core_open(lua_State *L) {
+void peri_core_open(lua_State *L, void *attach_to) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return;
   peri_loop *l = new_loop(L);
+  if (attach_to) attach(l, attach_to);
   peri_error_open(L, l);
   fill_stash(L, l, lua_gettop(L));
 #ifndef PERILUNE_NO_UV
@@ -228,7 +252,7 @@ void peri_core_libs(lua_State *L, peri_loop *l, unsigned libs) {
 int luaopen_perilune_core(lua_State *L) {
   luaL_checkversion(L);
   if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return 1;
-  peri_core_open(L);
+  peri_core_open(L, NULL);
   lua_getfield(L, -1, "loop");
   peri_core_libs(L, lua_touserdata(L, -1), PERI_CORE_ALL);
   lua_pop(L, 1);

@@ -22,8 +22,10 @@
 PERI_EXPORT int luaopen_perilune_core(lua_State *L);
 
 /* The same for a host: what leads outside is not in the table before it is
-** opened, by the second. Both may raise. */
-void peri_core_open(lua_State *L);
+** opened, by the second. The poller is part of a host's loop, if `attach_to` is
+** not NULL; a loop that was made before is what it is (`attached`). Both may
+** raise. */
+void peri_core_open(lua_State *L, void *attach_to);
 void peri_core_libs(lua_State *L, peri_loop *l, unsigned libs);
 
 /* Calls what libraries registered to be done when the state ends. */

@@ -142,6 +142,10 @@ typedef struct perilune_config {
   ** the next step. For hosts that wait for something else than a
   ** descriptor. It may not call functions with [T]. */
   void (*on_wakeup)(void *ud);
+  /* The uv_loop_t of a host that runs one, on the thread of the loop, or
+  ** NULL. Each of its iterations takes a step then, of at most 10 ms.
+  ** Nothing else of it is touched: it is not run, walked or closed. */
+  void *uv_loop;
 } perilune_config;
 
 /* Work posted to the loop's thread. The node is the caller's until `fn` or
@@ -190,8 +194,9 @@ PERILUNE_API const char *perilune_strerror(int rc);
 ** `require "perilune"` finds the library, whether or not the state has the
 ** package library; the coroutine library must be there. The loop is hosted:
 ** it prints nothing, blocks nowhere, starts no thread and installs no signal
-** handler. PERILUNE_EARG if it is open already; PERILUNE_ECLOSED if it was
-** closed before. On failure *out is NULL.
+** handler. PERILUNE_EARG if it is open already, or a script has made it before
+** and `uv_loop` is given; PERILUNE_ECLOSED if it was closed before. On failure
+** *out is NULL.
 */
 PERILUNE_API int perilune_open(lua_State *L, const perilune_config *c,
                                perilune_loop **out);
@@ -213,6 +218,10 @@ PERILUNE_API int perilune_openlibs(perilune_loop *p, unsigned libs);
 ** instead. PERILUNE_OK: the loop is closed and `p` is freed. To be called
 ** before or after lua_close, which itself ends all tasks; after it this only
 ** frees `p`.
+**
+** In a uv loop of the host's, handles are closed when uv_run has called back:
+** PERILUNE_BUSY until then, also after lua_close. With `orphan` they are left
+** to that loop, which frees them in its next iteration.
 */
 PERILUNE_API int perilune_close(perilune_loop *p, uint64_t budget_ns,
                                 int orphan);
@@ -242,7 +251,8 @@ PERILUNE_API int perilune_step(perilune_loop *p, const perilune_budget *b,
 ** [T] Steps, blocking in between, until `until` is settled (PERILUNE_OK), or
 ** with NULL until there are no tasks, for at most `seconds`
 ** (PERILUNE_ETIMEDOUT; negative: no limit). PERILUNE_IDLE if nothing can
-** come any more. For tools and loading screens.
+** come any more. For tools and loading screens; PERILUNE_EARG in a uv loop of
+** the host's.
 */
 PERILUNE_API int perilune_run(perilune_loop *p, perilune_future *until,
                               double seconds);
@@ -252,8 +262,8 @@ PERILUNE_API int perilune_run(perilune_loop *p, perilune_future *until,
 PERILUNE_API int64_t perilune_timeout(perilune_loop *p);
 
 /* [T] A descriptor that is readable when a step is useful, valid after each
-** step; -1 where there is none. For poll, epoll and the like; within another
-** kqueue it may stay silent. */
+** step; -1 where there is none, and in a uv loop of the host's. For poll,
+** epoll and the like; within another kqueue it may stay silent. */
 PERILUNE_API int perilune_fd(perilune_loop *p);
 
 /* [A] Makes the descriptor readable and calls `on_wakeup`; once until the

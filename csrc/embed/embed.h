@@ -35,6 +35,7 @@ struct perilune_loop {
   peri_failure *failures, **last_failure;
   peri_link watched;   /* futures whose waiters are looked after */
   peri_link doomed;    /* scopes that were killed by their own tasks */
+  peri_loop *rest;     /* what the end of the loop has left, or NULL */
   uint32_t failed;     /* failures told, and ... */
   uint32_t taken;      /* posts taken, in this step */
   unsigned stepping : 1;
@@ -77,6 +78,12 @@ void peri_embed_pop(const perilune_loop *p, lua_State *L, int n);
 
 /* The end of a loop, from either side; twice is fine. */
 void peri_embed_end(peri_loop *l);
+
+/* ... which has left something that is still to be closed. */
+void peri_embed_leave(perilune_loop *p, peri_loop *rest);
+
+/* step.c: for a loop in a host's loop. */
+extern const peri_driver peri_embed_driver;
 
 /* Gives up a reference to the block; frees it with the last one. */
 void peri_embed_release(perilune_loop *p);

@@ -91,19 +91,20 @@ void peri_embed_pop(const perilune_loop *p, lua_State *L, int n) {
 
 typedef struct opening {
   perilune_loop *p;
+  void *uv_loop;
   int sigpipe, rc;
 } opening;
 
 /* The loop of this state; NULL, with the reason in `rc`, if it cannot be
 ** hosted. */
 static peri_loop *find_loop(lua_State *L, opening *o) {
-  peri_core_open(L);
+  peri_core_open(L, o->uv_loop);
   lua_getfield(L, -1, "loop");
   peri_loop *l = lua_touserdata(L, -1);
   lua_pop(L, 1);
   if (l->dead || l->closing)
     o->rc = PERILUNE_ECLOSED;
-  else if (l->host)
+  else if (l->host || l->attached != o->uv_loop)
     o->rc = PERILUNE_EARG;
   else if (l->running || l->callback || l->main || l->current != l->root)
     o->rc = PERILUNE_EREENTER;
@@ -141,6 +142,9 @@ static int open_loop(lua_State *L) {
   l->lost = peri_embed_lost;
   if (o->sigpipe) l->poller->drive(l, 1); /* ends with the poller */
   peri_loop_poll(l, 0);
+  if (!l->attached) return 0;
+  l->driver = &peri_embed_driver;
+  l->poller->wakeup(l); /* so that what is begun before uv_run is seen there */
   return 0;
 }
 
@@ -164,8 +168,10 @@ static perilune_loop *new_block(lua_State *L, const perilune_config *c) {
   return p;
 }
 
-static int open_in(lua_State *L, perilune_loop *p, int sigpipe) {
-  opening o = {p, sigpipe, PERILUNE_OK};
+static int open_in(lua_State *L, perilune_loop *p, const perilune_config *c) {
+  opening o = {p, NULL, 0, PERILUNE_OK};
+  if (c) o.uv_loop = c->uv_loop;
+  if (c) o.sigpipe = c->sigpipe;
   lua_pushcfunction(L, open_loop);
   lua_pushlightuserdata(L, &o);
   int status = lua_pcall(L, 1, 0, 0);
@@ -177,11 +183,14 @@ int perilune_open(lua_State *L, const perilune_config *c,
                   perilune_loop **out) {
   *out = NULL;
   if (c && c->size != sizeof *c) return PERILUNE_EARG;
+#ifdef PERILUNE_NO_UV
+  if (c && c->uv_loop) return PERILUNE_EARG;
+#endif
   if (lua_version(L) != LUA_VERSION_NUM) return PERILUNE_EVERSION;
   if (!lua_checkstack(L, LUA_MINSTACK)) return PERILUNE_ENOMEM;
   perilune_loop *p = new_block(L, c);
   if (!p) return PERILUNE_ENOMEM;
-  int rc = open_in(L, p, c && c->sigpipe);
+  int rc = open_in(L, p, c);
   if (rc)
     free(p);
   else
@@ -227,9 +236,20 @@ void peri_embed_end(peri_loop *l) {
   lua_pushnil(l->stash); /* the key exists: allocates nothing */
   lua_rawsetp(l->stash, LUA_REGISTRYINDEX, &key);
   l->host = NULL;
+  l->driver = NULL;
   l->after = NULL;
   l->lost = NULL;
   p->loop = NULL;
+}
+
+static void on_gone(peri_loop *rest) {
+  ((perilune_loop *)rest->host)->rest = NULL;
+}
+
+void peri_embed_leave(perilune_loop *p, peri_loop *rest) {
+  p->rest = rest;
+  rest->host = p;
+  rest->gone = on_gone;
 }
 
 /* Ends tasks until the time is over: 1 if some are left. */
@@ -272,6 +292,15 @@ static int close_some(perilune_loop *p, uint64_t stop_at, int orphan) {
   return PERILUNE_OK;
 }
 
+/* What the end of the loop has left. */
+static int close_rest(perilune_loop *p, int orphan) {
+  peri_loop *rest = p->rest;
+  if (rest->poller->closing(rest) && !orphan) return PERILUNE_BUSY;
+  p->rest = NULL;
+  rest->poller->close(rest, orphan);
+  return PERILUNE_OK;
+}
+
 static uint64_t end_of(const perilune_loop *p, uint64_t budget) {
   uint64_t now = p->loop->poller->now();
   return budget && budget < UINT64_MAX - now ? now + budget : UINT64_MAX;
@@ -288,6 +317,7 @@ int perilune_close(perilune_loop *p, uint64_t budget_ns, int orphan) {
     p->closing = l->closing = 1;
     rc = close_some(p, end_of(p, budget_ns), orphan);
   }
+  if (!rc && p->rest) rc = close_rest(p, orphan);
   if (!rc) peri_embed_release(p);
   return rc;
 }

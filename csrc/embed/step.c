@@ -172,7 +172,7 @@ static int is_done(const perilune_loop *p, const perilune_future *f) {
 int perilune_run(perilune_loop *p, perilune_future *until, double seconds) {
   int rc = enter(p);
   if (rc) return rc;
-  if (isnan(seconds)) return PERILUNE_EARG;
+  if (isnan(seconds) || p->loop->attached) return PERILUNE_EARG;
   uint64_t ns = seconds < 1e9 ? (uint64_t)(seconds * 1e9) : 0;
   uint64_t stop_at = seconds < 0 || !ns ? UINT64_MAX
                                         : p->loop->poller->now() + ns;
@@ -186,5 +186,22 @@ int perilune_run(perilune_loop *p, perilune_future *until, double seconds) {
   }
   return rc < 0 ? rc : PERILUNE_OK;
 }
+
+/* }===================================================================== */
+
+/* {== In a host's own loop ============================================= */
+
+#define SHARE 10000000 /* nanoseconds of an iteration */
+
+static void step_in_turn(peri_loop *l) {
+  static const perilune_budget b = {sizeof b, SHARE, 0, 0, 0};
+  perilune_step(l->host, &b, NULL);
+}
+
+static int64_t wait_in_turn(peri_loop *l) {
+  return perilune_timeout(l->host);
+}
+
+const peri_driver peri_embed_driver = {step_in_turn, wait_in_turn};
 
 /* }===================================================================== */

@@ -1,11 +1,10 @@
 /*
 ** handle.c - life of uv handles.
 **
-** uv side: on_close, on_sweep.
+** uv side: on_close.
 **
 ** Owns the peri_io of a loop, which is freed when the last handle is closed
-** after the poller has begun to sweep. A handle of our own sees to it that
-** there is one to sweep, and keeps nothing alive.
+** after the poller has swept.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -20,20 +19,17 @@
 
 /* {== The end ========================================================== */
 
-/* Everything of the loop's is closed, and Lua's allocator still there. */
+/* Everything of the loop's is closed, and its allocator still there. */
 static void end(peri_loop *l, peri_io *io) {
+  int left = io->left;
   peri_pool_close(l, &io->pool);
   peri_free(l, io, sizeof *io);
   l->io = NULL;
+  if (left) peri_poller_swept(l);
 }
 
 static void closed(peri_loop *l, peri_io *io) {
   if (!--io->nhandles && io->ending) end(l, io);
-}
-
-static void on_last_close(uv_handle_t *uv) {
-  peri_io *io = PERI_OF(uv, peri_io, last);
-  closed(uv->data, io);
 }
 
 static void shut(peri_loop *l, peri_handle *h) {
@@ -64,21 +60,46 @@ int peri_handle_closing(const peri_loop *l) {
   return 0;
 }
 
-/* The poller asks for every handle of the uv loop that is open; those that
-** were entered here are closed all at once. */
-static void on_sweep(uv_handle_t *uv, void *arg) {
-  (void)arg;
-  peri_io *io = peri_io_of(peri_poller_loop(uv->loop));
-  if (io && !io->ending) {
-    io->ending = 1;
-    peri_link *k = io->handles.next;
-    for (; k != &io->handles; k = k->next)
-      peri_handle_close(PERI_OF(k, peri_handle, link));
-    peri_request_end(peri_poller_loop(uv->loop));
-    uv_close((uv_handle_t *)&io->last, on_last_close);
-  }
-  if (!uv_is_closing(uv)) uv_close(uv, NULL);
+/* Has it let go of all that will be gone when uv closes it: only its own
+** memory, which begins with it, is kept for uv. */
+static void sever(peri_loop *l, peri_handle *h, peri_loop *rest) {
+  l->kept = h;
+  h->type->closed(l, h);
+  assert(!l->kept);
+  h->type = NULL;
+  h->loop = rest;
 }
+
+static void leave_to(peri_loop *l, peri_io *io, peri_loop *rest) {
+  for (peri_link *k = io->handles.next; k != &io->handles; k = k->next)
+    sever(l, PERI_OF(k, peri_handle, link), rest);
+  peri_request_leave(l, rest);
+  io->left = 1;
+  rest->io = io;
+  l->io = NULL;
+}
+
+static void sweep(peri_loop *l, peri_loop *rest) {
+  peri_io *io = peri_io_of(l);
+  io->ending = 1;
+  for (peri_link *k = io->handles.next; k != &io->handles; k = k->next)
+    peri_handle_close(PERI_OF(k, peri_handle, link));
+  peri_request_end(l);
+  if (rest) leave_to(l, io, rest);
+  closed(rest ? rest : l, io);
+}
+
+static int alive(const peri_loop *l) {
+  const peri_io *io = peri_io_of(l);
+  if (!peri_link_alone(&io->requests)) return 1;
+  for (peri_link *k = io->handles.next; k != &io->handles; k = k->next) {
+    const uv_handle_t *uv = PERI_OF(k, peri_handle, link)->uv;
+    if (uv_is_active(uv) && uv_has_ref(uv)) return 1;
+  }
+  return 0;
+}
+
+static const peri_handles handles = {alive, sweep};
 
 void peri_io_new(lua_State *L, peri_loop *l) {
   peri_io *io = peri_alloc(l, sizeof *io);
@@ -90,12 +111,9 @@ void peri_io_new(lua_State *L, peri_loop *l) {
   peri_link_init(&io->handles);
   peri_link_init(&io->requests);
   peri_link_init(&io->foreign);
-  uv_prepare_init(peri_poller_uv(l), &io->last); /* cannot fail */
-  uv_unref((uv_handle_t *)&io->last);
-  io->last.data = l;
   io->nhandles = 1;
   l->io = io;
-  peri_poller_sweep(l, on_sweep);
+  peri_poller_handles(l, &handles);
 }
 
 /* }===================================================================== */
@@ -117,7 +135,10 @@ static void on_close(uv_handle_t *uv) {
   peri_handle *h = peri_handle_of(uv);
   peri_loop *l = h->loop;
   peri_link_out(&h->link);
-  h->type->closed(l, h);
+  if (h->type)
+    h->type->closed(l, h);
+  else
+    peri_free(l, h, 1); /* of a loop that counts nothing */
   closed(l, peri_io_of(l));
 }
 

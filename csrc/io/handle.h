@@ -26,35 +26,37 @@ typedef struct peri_handle_type {
   /* Closes it as its user would, who may still hold it: empties the box,
   ** wakes who waits. For handles that are left at the end of a run. */
   void (*shut)(peri_loop *l, peri_handle *h);
-  /* uv has closed it: frees the struct. */
+  /* uv has closed it: frees the struct. At the end, on a uv loop of the
+  ** host's, this is called before uv has, and the struct is kept till then. */
   void (*closed)(peri_loop *l, peri_handle *h);
 } peri_handle_type;
 
+/* First in the struct that holds it. */
 struct peri_handle {
   peri_link link; /* among the loop's handles, from open to closed */
-  const peri_handle_type *type;
+  const peri_handle_type *type; /* NULL once it was left to uv */
   uv_handle_t *uv;
   peri_loop *loop;
   uint64_t serial; /* handles opened before it */
 };
 
 /* One for each loop; freed when the last handle of a loop that ends is
-** closed, which is `last`. */
+** closed. */
 typedef struct peri_io {
   peri_link handles;
   peri_link requests;  /* see request.h */
   peri_link foreign;   /* see foreign.c */
   uint64_t opened;     /* handles so far */
-  uint32_t nhandles;   /* open or closing */
+  uint32_t nhandles;   /* open or closing; one more until the sweep */
   uint32_t nrequests;
   unsigned libs;       /* PERI_LIB_* that were opened, see io.h */
   uint32_t nlingering; /* closed transports that still send */
   uint32_t nevents;    /* of watches, in turn `events_at`: see fsevent.c */
   uint64_t events_at;
   int ending;          /* the Lua state is being closed */
+  int left;            /* ... and this left to a loop of its own */
   peri_pool pool;
   struct peri_resolver *resolver; /* or NULL; see resolver.h */
-  uv_prepare_t last;   /* never started */
 } peri_io;
 
 static inline peri_io *peri_io_of(const peri_loop *l) {

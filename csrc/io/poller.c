@@ -20,14 +20,17 @@
 ** done. peri_poller_open makes the block; close_outside frees it, unless a
 ** job still runs: then it is left to that job, for nothing blocks at the end.
 **
+** On a uv loop of the host's the poller is that of attach.c.
+**
 ** SPDX-License-Identifier: MIT
 */
 #include "poller.h"
 
 #include <assert.h>
 #include <lauxlib.h>
-#include <stdatomic.h>
 #include <stdlib.h>
+
+#include "outside.h"
 
 #ifdef _WIN32
 #include <process.h>
@@ -39,27 +42,9 @@
 #include <unistd.h>
 #endif
 
-#define NS_PER_MS 1000000u
-#define UNARMED UINT64_MAX
 #define CLOSE_ROUNDS 16 /* polls in which everything that can close does */
 
-/* `due` is when `timer` fires, in uv's milliseconds, or UNARMED. */
-typedef struct outside {
-  uv_loop_t uv;
-  uv_timer_t timer;
-  uv_idle_t guard;
-  uv_async_t bell;
-  uint64_t due;
-  volatile char *mark; /* not 0 in the process that made it; or NULL */
-  uv_pid_t pid;        /* of that process */
-  uv_walk_cb sweep;
-  peri_link attending; /* peri_attention */
-  atomic_int rung;     /* the bell has not been heard since */
-  unsigned driven;    /* drives that have begun and not ended */
-  unsigned muted : 1; /* SIGPIPE is ignored because of them */
-  unsigned own : 1;   /* (in a forked child) uv has a backend of its own */
-  unsigned closed : 1; /* uv has let go of the loop */
-} outside;
+typedef peri_outside outside;
 
 static outside *outside_of(peri_loop *l) {
   return l->outside;
@@ -71,7 +56,7 @@ static void on_idle(uv_idle_t *guard) {
   (void)guard;
 }
 
-static void wakeup(peri_loop *l) {
+void peri_outside_wakeup(peri_loop *l) {
   uv_idle_start(&outside_of(l)->guard, on_idle);
 }
 
@@ -82,17 +67,17 @@ static void on_timer(uv_timer_t *timer) {
   uv_idle_start(&p->guard, on_idle);
 }
 
-static void look(outside *p) {
+void peri_outside_look(outside *p) {
   peri_link *next;
   for (peri_link *k = p->attending.next; k != &p->attending; k = next) {
     next = k->next;
     peri_attention *a = PERI_OF(k, peri_attention, link);
-    a->look(p->uv.data, a);
+    a->look(p->loop, a);
   }
 }
 
 static void on_bell(uv_async_t *bell) {
-  look(PERI_OF(bell, outside, bell));
+  peri_outside_look(PERI_OF(bell, outside, bell));
 }
 
 /* }===================================================================== */
@@ -116,8 +101,7 @@ static void set_mark(peri_loop *l, outside *p) {
   l->home = p->mark;
 }
 
-static void free_mark(peri_loop *l, outside *p) {
-  l->home = "home";
+void peri_outside_free_mark(outside *p) {
   if (p->mark) munmap((void *)p->mark, 1);
 }
 
@@ -128,22 +112,22 @@ static void set_mark(peri_loop *l, outside *p) {
   p->mark = NULL;
 }
 
-static void free_mark(peri_loop *l, outside *p) {
-  (void)l;
+void peri_outside_free_mark(outside *p) {
   (void)p;
 }
 
 #endif
 
-static int forked(peri_loop *l) {
+int peri_outside_forked(peri_loop *l) {
   const outside *p = outside_of(l);
   return p->mark ? !*p->mark : getpid() != p->pid;
 }
 
 int peri_poller_own(peri_loop *l) {
   outside *p = outside_of(l);
-  if (!forked(l) || p->own) return 0;
-  int status = uv_loop_fork(&p->uv);
+  if (!peri_outside_forked(l) || p->own) return 0;
+  if (l->attached) return UV_EPERM; /* the host decides about its loop */
+  int status = uv_loop_fork(p->uv);
   p->own = !status;
   return status;
 }
@@ -152,7 +136,7 @@ int peri_poller_own(peri_loop *l) {
 
 /* {== Poll ============================================================= */
 
-static uint64_t now(void) {
+uint64_t peri_outside_now(void) {
   return uv_hrtime();
 }
 
@@ -161,22 +145,28 @@ static uint64_t now(void) {
 ** is rounded up is enough not to wake early. */
 static uint64_t deadline(int64_t timeout) {
   if (timeout < 0) return UNARMED - 1;
-  return now() / NS_PER_MS + ((uint64_t)timeout + NS_PER_MS - 1) / NS_PER_MS;
+  return peri_outside_now() / NS_PER_MS +
+         ((uint64_t)timeout + NS_PER_MS - 1) / NS_PER_MS;
 }
 
-/* Arms the timer for `due` or earlier. What uv adds the time to is its idea
-** of now, which is that of the last poll. */
+/* What uv adds the time to is its idea of now, which is that of the last
+** poll. */
 static void arm(outside *p, uint64_t due) {
-  uint64_t uv_ms = uv_now(&p->uv);
-  if (p->due <= due) return;
+  uint64_t uv_ms = uv_now(p->uv);
   uv_timer_start(&p->timer, on_timer, due > uv_ms ? due - uv_ms : 0, 0);
   p->due = due;
 }
 
+void peri_outside_arm(outside *p, int64_t timeout) {
+  uint64_t due = deadline(timeout);
+  if (p->due != due) arm(p, due);
+}
+
 static void block(outside *p, int64_t timeout) {
-  arm(p, deadline(timeout));
+  uint64_t due = deadline(timeout);
+  if (p->due > due) arm(p, due);
   uv_ref((uv_handle_t *)&p->timer);
-  uv_run(&p->uv, UV_RUN_ONCE);
+  uv_run(p->uv, UV_RUN_ONCE);
   uv_unref((uv_handle_t *)&p->timer);
 }
 
@@ -185,11 +175,11 @@ static void block(outside *p, int64_t timeout) {
 static void glance(outside *p) {
   if (!atomic_load_explicit(&p->rung, memory_order_relaxed) ||
       !atomic_exchange(&p->rung, 0)) {
-    uv_run(&p->uv, UV_RUN_NOWAIT);
+    uv_run(p->uv, UV_RUN_NOWAIT);
     return;
   }
   uv_ref((uv_handle_t *)&p->bell);
-  uv_run(&p->uv, UV_RUN_NOWAIT);
+  uv_run(p->uv, UV_RUN_NOWAIT);
   uv_unref((uv_handle_t *)&p->bell);
 }
 
@@ -197,12 +187,12 @@ static void glance(outside *p) {
 ** to the parent as well. */
 static void poll(peri_loop *l, int64_t timeout) {
   outside *p = outside_of(l);
-  if (forked(l)) {
+  if (peri_outside_forked(l)) {
     l->home = "";
     return;
   }
   uv_idle_stop(&p->guard);
-  look(p);
+  peri_outside_look(p);
   if (timeout)
     block(p, timeout);
   else
@@ -210,11 +200,11 @@ static void poll(peri_loop *l, int64_t timeout) {
 }
 
 static int alive(peri_loop *l) {
-  return !forked(l) && uv_loop_alive(&outside_of(l)->uv);
+  return !peri_outside_forked(l) && uv_loop_alive(outside_of(l)->uv);
 }
 
 static int backend_fd(peri_loop *l) {
-  return uv_backend_fd(&outside_of(l)->uv);
+  return uv_backend_fd(outside_of(l)->uv);
 }
 
 /* The guard may be active since the last poll; uv would call that due. */
@@ -222,12 +212,12 @@ static int due(peri_loop *l) {
   outside *p = outside_of(l);
   uv_idle_stop(&p->guard);
   if (atomic_load(&p->rung)) return 1;
-  return uv_loop_alive(&p->uv) && !uv_backend_timeout(&p->uv);
+  return uv_loop_alive(p->uv) && !uv_backend_timeout(p->uv);
 }
 
 /* What is sent last is heard: were it noted first, it could be taken for heard
 ** before it is sent. */
-static void ring(peri_loop *l) {
+void peri_poller_ring(peri_loop *l) {
   outside *p = outside_of(l);
   uv_async_send(&p->bell);
   atomic_store(&p->rung, 1);
@@ -270,7 +260,7 @@ static void unmute(outside *p) {
 
 #endif
 
-static void drive(peri_loop *l, int begins) {
+void peri_outside_drive(peri_loop *l, int begins) {
   outside *p = outside_of(l);
   if (begins && !p->driven++) mute(p);
   if (begins) return;
@@ -278,28 +268,32 @@ static void drive(peri_loop *l, int begins) {
   if (!--p->driven) unmute(p);
 }
 
+void peri_outside_end_drives(outside *p) {
+  if (p->driven) unmute(p);
+}
+
 /* }===================================================================== */
+
+peri_loop *peri_outside_rest(const peri_loop *l, outside *p,
+                             const peri_poller *poller) {
+  peri_loop *rest = &p->rest;
+  peri_link_init(&rest->ready);
+  peri_link_init(&rest->batch);
+  rest->poller = poller;
+  rest->outside = p;
+  rest->alloc = l->alloc;
+  rest->alloc_ud = rest;
+  rest->attached = l->attached;
+  rest->home = "home";
+  rest->closing = rest->dead = 1;
+  return rest;
+}
 
 /* {== Open and close =================================================== */
 
-static int is_ours(const outside *p, const uv_handle_t *h) {
-  return h == (const uv_handle_t *)&p->timer ||
-         h == (const uv_handle_t *)&p->guard ||
-         h == (const uv_handle_t *)&p->bell;
-}
-
-static void sweep_plain(uv_handle_t *h, void *arg) {
-  (void)arg;
-  uv_close(h, NULL);
-}
-
 static void on_walk(uv_handle_t *h, void *arg) {
-  outside *p = arg;
-  if (uv_is_closing(h)) return;
-  if (is_ours(p, h))
-    uv_close(h, NULL);
-  else
-    p->sweep(h, NULL);
+  (void)arg;
+  if (!uv_is_closing(h)) uv_close(h, NULL);
 }
 
 /* Closes what is open without waiting: 0, or UV_EBUSY while a job runs in
@@ -307,12 +301,21 @@ static void on_walk(uv_handle_t *h, void *arg) {
 ** close more. */
 static int close_handles(outside *p) {
   int status = UV_EBUSY;
+  if (p->handles) p->handles->sweep(p->loop, NULL);
+  p->handles = NULL;
   for (int i = 0; i < CLOSE_ROUNDS && status; i++) {
-    uv_walk(&p->uv, on_walk, p);
-    uv_run(&p->uv, UV_RUN_NOWAIT);
-    status = uv_loop_close(&p->uv);
+    uv_walk(p->uv, on_walk, p);
+    uv_run(p->uv, UV_RUN_NOWAIT);
+    status = uv_loop_close(p->uv);
   }
   return status;
+}
+
+static const peri_poller uv_poller;
+
+static void free_outside(outside *p) {
+  peri_outside_free_mark(p);
+  free(p);
 }
 
 #ifdef _WIN32
@@ -325,8 +328,8 @@ static void reap(outside *p) {
 
 static void *wait_for_jobs(void *arg) {
   outside *p = arg;
-  while (uv_loop_close(&p->uv)) uv_run(&p->uv, UV_RUN_ONCE);
-  free(p);
+  while (uv_loop_close(p->uv)) uv_run(p->uv, UV_RUN_ONCE);
+  free_outside(p);
   return NULL;
 }
 
@@ -339,25 +342,23 @@ static void reap(outside *p) {
 
 #endif
 
-/* Frees a loop whose handles are closed, or are not because of a job. */
-static void dispose(peri_loop *l, int status, int to_reaper) {
-  outside *p = outside_of(l);
-  free_mark(l, p);
-  if (!status)
-    free(p);
-  else if (to_reaper && status == UV_EBUSY)
-    reap(p);
-  l->outside = NULL;
-}
-
 /* A forked child first gets a backend of its own, so that closing does not
-** take the parent's descriptors out of the one they share. */
-static void close_outside(peri_loop *l, int to_reaper) {
+** take the parent's descriptors out of the one they share. What is not closed
+** because of a job may be closed again, by way of `rest`. */
+static peri_loop *close_outside(peri_loop *l, int to_reaper) {
   outside *p = outside_of(l);
   int status = peri_poller_own(l);
-  if (p->driven) unmute(p);
+  peri_outside_end_drives(p);
   if (!status && !p->closed) status = close_handles(p);
-  dispose(l, status, to_reaper);
+  l->outside = NULL;
+  l->home = "home";
+  if (status == UV_EBUSY && !to_reaper)
+    return peri_outside_rest(l, p, &uv_poller);
+  if (!status)
+    free_outside(p);
+  else if (status == UV_EBUSY)
+    reap(p);
+  return NULL;
 }
 
 /* May be called again until all is closed, and `close` then. */
@@ -368,80 +369,77 @@ static int closing(peri_loop *l) {
 }
 
 static const peri_poller uv_poller = {
-  .now = now,
+  .now = peri_outside_now,
   .poll = poll,
   .alive = alive,
-  .wakeup = wakeup,
-  .forked = forked,
-  .drive = drive,
+  .wakeup = peri_outside_wakeup,
+  .forked = peri_outside_forked,
+  .drive = peri_outside_drive,
   .fd = backend_fd,
   .due = due,
-  .ring = ring,
+  .ring = peri_poller_ring,
   .closing = closing,
   .close = close_outside};
 
-/* Our handles, which keep nothing alive. Only the bell can fail, and that
-** only if the loop had not made what it needs already. */
-static int init_handles(outside *p) {
-  int status = uv_async_init(&p->uv, &p->bell, on_bell);
+int peri_outside_init(peri_loop *l, outside *p, uv_loop_t *uv) {
+  int status = uv_async_init(uv, &p->bell, on_bell);
   if (status) return status;
-  uv_timer_init(&p->uv, &p->timer);
-  uv_idle_init(&p->uv, &p->guard);
+  uv_timer_init(uv, &p->timer);
+  uv_idle_init(uv, &p->guard);
   uv_unref((uv_handle_t *)&p->bell);
-  uv_unref((uv_handle_t *)&p->timer);
-  uv_unref((uv_handle_t *)&p->guard);
-  return 0;
-}
-
-/* Makes a uv loop with our handles: 0, or a uv status. */
-static int init(outside *p) {
-  int status = uv_loop_init(&p->uv);
-  if (status) return status;
-  status = init_handles(p);
-  if (status) uv_loop_close(&p->uv);
-  return status;
-}
-
-void peri_poller_open(lua_State *L, peri_loop *l) {
-  outside *p = calloc(1, sizeof *p);
-  int status = p ? init(p) : UV_ENOMEM;
-  if (status) {
-    free(p);
-    luaL_error(L, "%s: cannot make an event loop (%s)",
-               uv_err_name(status), uv_strerror(status));
-    return;
-  }
-  p->uv.data = l;
+  p->uv = uv;
+  p->loop = l;
   p->due = UNARMED;
   atomic_init(&p->rung, 1); /* so that the first poll arms the descriptor */
   p->pid = getpid();
   set_mark(l, p);
-  p->sweep = sweep_plain;
   peri_link_init(&p->attending);
+  return 0;
+}
+
+/* Makes a uv loop with our handles, which keep nothing alive: 0, or a uv
+** status. */
+static int init(peri_loop *l, outside *p) {
+  int status = uv_loop_init(&p->made);
+  if (status) return status;
+  status = peri_outside_init(l, p, &p->made);
+  if (status) {
+    uv_loop_close(&p->made);
+    return status;
+  }
+  uv_unref((uv_handle_t *)&p->timer);
+  uv_unref((uv_handle_t *)&p->guard);
   l->outside = p;
   l->poller = &uv_poller;
+  return 0;
+}
+
+static int open_own(peri_loop *l) {
+  outside *p = calloc(1, sizeof *p);
+  int status = p ? init(l, p) : UV_ENOMEM;
+  if (status) free(p);
+  return status;
+}
+
+void peri_poller_open(lua_State *L, peri_loop *l) {
+  int status = l->attached ? peri_attach(l) : open_own(l);
+  if (status)
+    luaL_error(L, "%s: cannot make an event loop (%s)",
+               uv_err_name(status), uv_strerror(status));
 }
 
 /* }===================================================================== */
 
 uv_loop_t *peri_poller_uv(peri_loop *l) {
   outside *p = outside_of(l);
-  return p ? &p->uv : NULL;
+  return p ? p->uv : NULL;
 }
 
-peri_loop *peri_poller_loop(const uv_loop_t *uv) {
-  return uv->data;
-}
-
-void peri_poller_sweep(peri_loop *l, uv_walk_cb sweep) {
-  outside_of(l)->sweep = sweep;
+void peri_poller_handles(peri_loop *l, const peri_handles *handles) {
+  outside_of(l)->handles = handles;
 }
 
 void peri_poller_attend(peri_loop *l, peri_attention *a) {
   peri_link_init(&a->link);
   peri_list_append(&outside_of(l)->attending, &a->link);
-}
-
-void peri_poller_ring(peri_loop *l) {
-  ring(l);
 }

@@ -11,29 +11,33 @@
 
 #include "sched/loop.h"
 
-/* Gives the loop a uv loop of its own: sets `poller` and `outside`, which
+/* Gives the loop a uv loop of its own, or that of a host (`l->attached`): sets `poller` and `outside`, which
 ** `l->poller->close` frees. Raises, before anything changed, if the system
 ** refuses one. */
 void peri_poller_open(lua_State *L, peri_loop *l);
 
 /* The uv loop of a loop that was given one (NULL once that has ended, and
-** with it all memory for what is to be made on it), and the loop of a uv
-** loop. */
+** with it all memory for what is to be made on it). */
 uv_loop_t *peri_poller_uv(peri_loop *l);
-peri_loop *peri_poller_loop(const uv_loop_t *uv);
 
 /* To be called before a handle is closed: a forked child gets a backend of
 ** its own then, as closing would take the parent's descriptors out of the one
 ** that they share. Returns 0, or a uv status: nothing is to be closed then. */
 int peri_poller_own(peri_loop *l);
 
-/*
-** How handles that are left at the end are closed: `sweep` is called for
-** each that is not closing, and must call uv_close on it. The default is
-** uv_close without a callback, which frees nothing. At that time Lua is not
-** to be touched any more; neither is it by the callbacks that follow.
-*/
-void peri_poller_sweep(peri_loop *l, uv_walk_cb sweep);
+/* What the poller asks of whoever keeps the handles of a loop. */
+typedef struct peri_handles {
+  /* True if something can still come of one of them. */
+  int (*alive)(const peri_loop *l);
+  /* Closes what is left at the end. Lua is not to be touched any more;
+  ** neither is it by the callbacks that follow. With `rest`, these come when
+  ** the Lua state is gone: what is left then belongs to that loop, of which
+  ** peri_poller_swept is called when all is closed. */
+  void (*sweep)(peri_loop *l, peri_loop *rest);
+} peri_handles;
+
+void peri_poller_handles(peri_loop *l, const peri_handles *handles);
+void peri_poller_swept(peri_loop *rest);
 
 /* Who looks before each poll, and when the bell rings, whether a thread or a
 ** signal handler has noted something: makes that ready. That it is called

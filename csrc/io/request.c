@@ -60,3 +60,13 @@ void peri_request_end(peri_loop *l) {
     peri_request_drop(PERI_OF(k, peri_request, link));
   }
 }
+
+void peri_request_leave(peri_loop *l, peri_loop *rest) {
+  peri_io *io = peri_io_of(l);
+  for (peri_link *k = io->requests.next; k != &io->requests; k = k->next) {
+    peri_request *r = PERI_OF(k, peri_request, link);
+    if (r->dispose) r->dispose(l, r);
+    r->dispose = NULL;
+    r->loop = rest;
+  }
+}

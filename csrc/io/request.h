@@ -45,4 +45,8 @@ void peri_request_drop(peri_request *r);
 /* Frees what requests have left at the end: results that nobody took. */
 void peri_request_end(peri_loop *l);
 
+/* What uv has yet to call back for afterwards has no result that would need
+** the loop `l`: it is `rest`'s. */
+void peri_request_leave(peri_loop *l, peri_loop *rest);
+
 #endif

@@ -68,7 +68,7 @@ void peri_loop_poll(peri_loop *l, int64_t timeout) {
   if (l->probe) timeout = l->probe->ask(l, timeout);
   l->polling = 1;
   l->poller->poll(l, timeout);
-  l->polling = 0;
+  l->polling = l->attached != NULL; /* to the host's loop, that is always */
   l->unpolled = 0;
   if (!l->manual) l->now = l->poller->now();
   l->polled = l->now;

@@ -90,9 +90,11 @@ struct peri_poller {
   ** as a job runs in another thread. */
   int (*closing)(peri_loop *l);
   /* Closes what is left and frees the poller; called once, at the end. What
-  ** still runs in other threads is left alone, or with `reap` to a thread
-  ** that frees it later. */
-  void (*close)(peri_loop *l, int reap);
+  ** still runs in other threads is left to a thread that frees it later, with
+  ** `reap`. Else it is returned, as is what a host's loop is to close: as a
+  ** loop of which no more than `closing` and `close` are to be called, and
+  ** which calls `gone` before it is no more. NULL: nothing is left. */
+  peri_loop *(*close)(peri_loop *l, int reap);
 };
 
 /* What a test is told of by the scheduler, see probe.c. No function may
@@ -105,6 +107,15 @@ struct peri_probe {
   /* `l->current` is about to wait; only while `l->probed`. */
   void (*enter)(peri_loop *l);
 };
+
+/* Who steps a loop whose poller is part of a host's own loop. */
+typedef struct peri_driver {
+  /* Takes a step, if one can be taken now. */
+  void (*step)(peri_loop *l);
+  /* Nanoseconds until that is useful; PERI_FOREVER: when something comes. */
+  int64_t (*wait)(peri_loop *l);
+} peri_driver;
+
 /* What a hosted step may do at most, and has done. */
 typedef struct peri_budget {
   uint64_t stop_at; /* on the poller's clock; UINT64_MAX: no limit */
@@ -199,6 +210,12 @@ struct peri_loop {
                                 poller can have the system see to that */
   void *io;             /* of the handles, see io/handle.h */
   void *host;           /* of the C interface, see embed/embed.h */
+  void *attached;       /* the host's loop that the poller is part of, or
+                           NULL */
+  const peri_driver *driver;   /* then, while there is a host; or NULL */
+  void (*gone)(peri_loop *l);  /* then, of what was left: that is no more */
+  const void *kept;     /* then, a block that is not freed when the next one
+                           is to be, see core.c */
   void (*lost)(peri_loop *l, const char *why); /* told, if not NULL, when the
                                                   error hook itself failed */
   void (*after)(peri_loop *l); /* called in a hosted step as soon as the

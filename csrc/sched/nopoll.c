@@ -40,9 +40,10 @@ static void nothing(peri_loop *l) {
   (void)l;
 }
 
-static void close_nothing(peri_loop *l, int reap) {
+static peri_loop *close_nothing(peri_loop *l, int reap) {
   (void)l;
   (void)reap;
+  return NULL;
 }
 
 static void drive(peri_loop *l, int begins) {

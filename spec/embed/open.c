@@ -73,7 +73,7 @@ static void open_after_close_is_refused(void) {
 }
 
 static void open_takes_a_config_of_its_size_only(void) {
-  perilune_config c = {1, NULL, 0, 0, NULL, NULL};
+  perilune_config c = {.size = 1};
   perilune_loop *p;
   lua_State *L = luaL_newstate();
   EQUAL(perilune_open(L, &c, &p), PERILUNE_EARG);

@@ -57,6 +57,9 @@ typedef struct world {
 void world_state(world *w);
 void world_open(world *w);
 
+/* The same in the uv_loop_t of the host. */
+void world_open_in(world *w, void *uv_loop);
+
 /* Closes the loop, as often as it takes, and the state. */
 void world_close(world *w);
 
@@ -75,8 +78,14 @@ int world_settle(world *w);
 /* The integer that is a global. */
 int64_t world_int(world *w, const char *name);
 
+/* hold.c: from begin on, renaming hangs; a task that does so, which hangs in a
+** thread when this returns; lets the thread go on. */
+void hold_begin(void);
+void hold_job(world *w);
+void hold_end(void);
+
 extern const test_case open_cases[], step_cases[], post_cases[],
   future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
-  wait_cases[], memory_cases[], libs_cases[];
+  wait_cases[], memory_cases[], libs_cases[], attach_cases[];
 
 #endif

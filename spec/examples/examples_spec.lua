@@ -5,29 +5,10 @@
 local aio = require "perilune"
 local Child = require "spec.child"
 local helper = require "spec.helper"
+local program = require "spec.examples.program"
 
 local has, real = helper.has, helper.real
-
--- Runs an example to its end; what it printed, and its status.
-local function run(words)
-  local child <close> = Child.start("examples/" .. words)
-  return child:finish()
-end
-
--- Starts an example that serves; the child and the port it printed.
-local function serve(words)
-  local child = Child.start("examples/" .. words)
-  local line = assert(child:line(), "it said nothing")
-  return child, assert(tonumber(line:match "port (%d+)"), line)
-end
-
--- Ends it as its user would.
-local function interrupt(child)
-  child:signal "INT"
-  local rest, status = child:finish()
-  has("EINTR", rest)
-  assert.equal(1, status)
-end
+local interrupt, run, serve = program.interrupt, program.run, program.serve
 
 describe("examples/echo.lua", function()
   it("sends back what it is sent", real(function()

@@ -44,7 +44,7 @@ local PREFIXES = {
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "udp:" }, { "signals:" }, { "remote:" }, { "listing:" },
-  { "watch:" },
+  { "watch:" }, { "file:" },
 }
 
 -- Files ------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 ** uv side: what is called in a thread of the pool, see work.h; each is a call
 ** of libuv's, or several: then nothing is left half done that can be undone.
 ** Lua side: core.fs: a function for each row of the table of operations; the
-** rest of it is in scandir.c and fsevent.c.
+** rest of it is in scandir.c, fsevent.c and fileopen.c.
 **
 ** A job holds a copy of its arguments, and its results, up to when they are
 ** pushed.
@@ -17,13 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "sched/error.h"
+#include "stat.h"
 #include "status.h"
 #include "whole.h"
 
 #define BOX "perilune.fs"
 #define MODE_BITS 07777
-#define NS_PER_S 1e9
 
 typedef struct op op;
 
@@ -154,52 +155,8 @@ static void job_discard(peri_work *w) {
 
 /* {== Results ========================================================== */
 
-static const char *type_of(uint64_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "directory";
-    case S_IFLNK: return "link";
-    case S_IFIFO: return "fifo";
-    case S_IFCHR: return "char";
-#ifdef S_IFBLK
-    case S_IFBLK: return "block";
-#endif
-#ifdef S_IFSOCK
-    case S_IFSOCK: return "socket";
-#endif
-    default: return "unknown";
-  }
-}
-
-static void set_integer(lua_State *L, const char *name, uint64_t n) {
-  lua_pushinteger(L, (lua_Integer)n);
-  lua_setfield(L, -2, name);
-}
-
-static void set_time(lua_State *L, const char *name, const uv_timespec_t *t) {
-  lua_pushnumber(L, (double)t->tv_sec + (double)t->tv_nsec / NS_PER_S);
-  lua_setfield(L, -2, name);
-}
-
-static void push_table(lua_State *L, const uv_stat_t *st) {
-  lua_createtable(L, 0, 12);
-  lua_pushstring(L, type_of(st->st_mode));
-  lua_setfield(L, -2, "type");
-  set_integer(L, "mode", st->st_mode & MODE_BITS);
-  set_integer(L, "size", st->st_size);
-  set_integer(L, "uid", st->st_uid);
-  set_integer(L, "gid", st->st_gid);
-  set_integer(L, "nlink", st->st_nlink);
-  set_integer(L, "ino", st->st_ino);
-  set_integer(L, "dev", st->st_dev);
-  set_time(L, "atime", &st->st_atim);
-  set_time(L, "mtime", &st->st_mtim);
-  set_time(L, "ctime", &st->st_ctim);
-  set_time(L, "birthtime", &st->st_birthtim);
-}
-
 static int push_stat(lua_State *L, const job *j) {
-  push_table(L, &j->req.statbuf);
+  peri_stat_push(L, &j->req.statbuf);
   return 1;
 }
 
@@ -405,6 +362,7 @@ void peri_fs_open(lua_State *L, peri_loop *l) {
   }
   peri_fs_open_scandir(L, l);
   peri_fs_open_watch(L, l);
+  peri_file_open(L, l);
   lua_setfield(L, -2, "fs");
 }
 

@@ -13,6 +13,16 @@ local LIMIT = 1024 -- events that a watch keeps
 local call = core.fs
 local fs = { scandir = call.scandir }
 
+--- Opens a file, to be read and written in pieces, with the methods of transports and
+-- a few more. Waits.
+-- @param path of the file
+-- @param mode as that of `io.open`: "r" (the default), "w", "a", "r+", "w+", "a+";
+--   a "b" at its end means nothing
+-- @return file; or nil, message, code
+function fs.open(path, mode)
+  return call.open(path, mode)
+end
+
 --- Reads a whole file. Waits.
 -- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
 -- @return string; or nil, message, code

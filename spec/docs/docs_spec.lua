@@ -50,6 +50,7 @@ local OBJECTS = {
   ["perilune.udp"] = { "udp:" },
   ["perilune.scandir"] = { "listing:" },
   ["perilune.fs.watch"] = { "watch:" },
+  ["perilune.file"] = { "file:" },
   ["perilune.subscription"] = { "signals:" },
   ["perilune.tcp.server"] = { "server:" },
   ["perilune.unix.server"] = { "server:" },

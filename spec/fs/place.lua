@@ -17,6 +17,14 @@ function place.write(path, text)
   assert(file:write(text))
 end
 
+--- How many descriptors this process has, that of the listing included. (A
+-- program that is started would see both ends of its pipe, or one.) Waits.
+function place.descriptors()
+  local n = 0
+  for _ in aio.fs.scandir "/proc/self/fd" do n = n + 1 end
+  return n
+end
+
 --- A function to be given to `it`: runs `fn(directory)`.
 function place.inside(fn, opts)
   return helper.real(function()

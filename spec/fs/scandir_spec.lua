@@ -20,11 +20,6 @@ local function list(dir)
   return table.concat(words, " ")
 end
 
-local function descriptors()
-  local _, n = place.shell("ls /proc/$PPID/fd"):gsub("\n", "")
-  return n
-end
-
 describe("scandir", function()
   it("lists names and types", inside(function(dir)
     assert.equal("", list(dir))
@@ -60,21 +55,21 @@ describe("scandir", function()
 
   it("is closed after the last, early, or when collected", inside(function(dir)
     place.write(dir .. "/a", "")
-    local before = descriptors()
+    local before = place.descriptors()
     list(dir)
-    assert.equal(before, descriptors())
+    assert.equal(before, place.descriptors())
     do
       local listing <close> = scandir(dir)
       assert.equal("a", listing().name)
-      assert.equal(before + 1, descriptors())
+      assert.equal(before + 1, place.descriptors())
     end
-    assert.equal(before, descriptors())
+    assert.equal(before, place.descriptors())
     local function forget() assert.equal("a", scandir(dir)().name) end
     forget()
     repeat
       collectgarbage()
       aio.yield() -- the case's own deadline is the limit
-    until descriptors() == before
+    until place.descriptors() == before
   end))
 
   it("that is closed cannot be used", inside(function(dir)

@@ -51,8 +51,46 @@ local function work()
   task:join()
 end
 
-local ok, e = pcall(aio.run, work)
-for _, name in ipairs { "/a", "/b", "" } do
+-- The same with open files.
+local function pieces()
+  local file <close> = ensure(fs.open(dir .. "/c", "w+"))
+  for _ = 1, 4 do
+    ensure(file:write(old, 12, "\n", new, "\n"))
+  end
+  ensure(file:seek("set", 1))
+  local n = 1
+  for line in file:lines() do
+    n = n + #line + 1
+  end
+  if n ~= ensure(file:stat()).size or ensure(file:seek()) ~= n then
+    error "not what was written"
+  end
+  ensure(file:truncate(10000))
+  ensure(file:seek "set")
+  local task = aio.spawn(file.sync, file)
+  aio.yield()
+  task:cancel()
+  task:join()
+  if #ensure(file:read_until("\n", { keep = true })) ~= 5003 then
+    error "something was lost"
+  end
+  ensure(ensure(file:write "x"):flush())
+  ensure(file:close())
+  local other <close> = ensure(fs.open "/proc/self/stat")
+  task = aio.spawn(other.read, other, "a")
+  aio.yield()
+  task:cancel()
+  task:join()
+  if not ensure(other:read "l"):find "^%d+ " then
+    error "something was lost"
+  end
+end
+
+local ok, e = pcall(aio.run, function()
+  work()
+  pieces()
+end)
+for _, name in ipairs { "/a", "/b", "/c", "" } do
   os.remove(dir .. name)
 end
 if not ok then

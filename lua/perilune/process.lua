@@ -245,7 +245,9 @@ function Job:feed(input)
   conn:flush()
 end
 
+-- One that is cancelled before it begins may come when `finish` reads already.
 function Job:read(name, pieces)
+  core.check()
   local conn = self.process[name]
   local piece, message, code
   repeat

@@ -32,7 +32,7 @@ GCSTRESS_SPEC ?= $(SCHED_SPEC) $(filter-out spec/net/signal_spec.lua, \
 VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
   generator_spec.lua group_spec.lua spawn_spec.lua) spec/core/close_spec.lua \
   spec/net/server_spec.lua spec/net/transport_spec.lua $(wildcard spec/fs \
-  spec/regress)
+  spec/process spec/regress)
 
 .DEFAULT_GOAL := all
 .PHONY: all test explore demo asan valgrind gcstress oom lint bench docs \
@@ -280,6 +280,7 @@ valgrind: setup module $(PROCESS) ## a part of the specs under valgrind (VALGRIN
 	  --leak-check=full --show-leak-kinds=definite,indirect,possible \
 	  --errors-for-leak-kinds=definite,indirect,possible \
 	  --error-exitcode=99 --suppressions=spec/host/valgrind.supp \
+	  --child-silent-after-fork=yes \
 	  --num-callers=30 $(busted) $(or $(VALGRIND_SPEC),spec/core)
 
 test-embed: setup library $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/asan/embed/test ## the tests of the C interface (CASE=kill for a part)

@@ -225,24 +225,42 @@ end
 -- How many seeds each scenario gets, where that was asked for.
 local SEEDS = tonumber(os.getenv "PERILUNE_SEEDS")
 
+-- What talks to the outside takes longer, and comes in another order anyway. The
+-- clock stands still then, so that no timer comes before what is under way.
+local function outside(settings)
+  settings.seeds = math.max(2, (SEEDS or 0) // 10)
+  settings.cancel_seeds = math.max(1, (SEEDS or 0) // 10)
+  settings.outside = nil
+  local scenario = settings.scenario
+  function settings.scenario(state)
+    testing.clock { autojump = false }
+    return scenario(state)
+  end
+end
+
 local function settings_of(opts)
   local few = SEEDS or math.max(3, 30 // SLOW)
   local settings = { seeds = few, cancel_seeds = SEEDS or few // 3, deadline = DEADLINE }
   for key, value in pairs(opts) do
     settings[key] = value
   end
+  if settings.outside then
+    outside(settings)
+  end
   if STRESS then
+    local scenario = settings.scenario
     settings.seeds, settings.when = 1, "later"
     settings.scenario = function(state)
       collectgarbage "restart" -- the explorer stops it
-      return opts.scenario(state)
+      return scenario(state)
     end
   end
   return settings
 end
 
---- A case that explores; `opts` as for `testing.explore`. PERILUNE_SEEDS=n
--- asks for so many orders, each with all cancellations, and shows the counts.
+--- A case that explores; `opts` as for `testing.explore`, and `outside`, true for
+-- what waits for sockets, processes or threads. PERILUNE_SEEDS=n asks for so many
+-- orders, each with all cancellations, and shows the counts.
 function helper.explore(name, opts)
   local subject = debug.getinfo(2, "S").short_src:match "(%w+)_spec"
   require("busted").it(name, function()

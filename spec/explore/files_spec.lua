@@ -49,4 +49,37 @@ describe("files", function()
       os.execute("rm -rf " .. s.dir)
     end,
   })
+
+  helper.explore("are renamed, or keep their names, and listed", {
+    cancel = "both",
+    outside = true,
+    scenario = function(s)
+      s.dir = temporary()
+      for i = 1, 2 do
+        place.write(s.dir .. "/old" .. i, "x")
+      end
+      aio.group(nil, function(g)
+        for i = 1, 2 do
+          g:spawn(fs.rename, s.dir .. "/old" .. i, s.dir .. "/new" .. i)
+        end
+        g:spawn(function()
+          local n = 0
+          for _ in fs.scandir(s.dir) do
+            n = n + 1
+          end
+          s.listed = n
+        end)
+      end)
+    end,
+    invariant = function(s, run)
+      if s.dir then
+        local names = place.shell("ls -A " .. s.dir)
+        assert(names:gsub("old", "new"):gsub("new%d\n", "") == "", names)
+        assert(select(2, names:gsub("1\n", "")) == 1 and #names == 10, names)
+        assert(run.cancelled or names == "new1\nnew2\n")
+        os.execute("rm -rf " .. s.dir)
+      end
+      assert(run.cancelled or s.listed)
+    end,
+  })
 end)

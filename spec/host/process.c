@@ -5,6 +5,9 @@
 ** Lua side: fork() -> 0 in the child, else its pid; wait(pid) -> exit
 ** status; exit(status), at once; handle() installs a handler for SIGINT,
 ** handled() -> how often it was called, handles() -> true if it is there;
+** raise(n) has this process get signal n, from itself; storm(microseconds)
+** has it interrupted by SIGALRM so often, until storm(0), and returns how often
+** it was;
 ** thread(code) runs Lua code in a state and a thread of its own, join(thread)
 ** waits for its end, when that state was closed -> its result or its error,
 ** as a string.
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +72,23 @@ static int process_handles(lua_State *L) {
   return 1;
 }
 
+static int process_raise(lua_State *L) {
+  kill(getpid(), (int)luaL_checkinteger(L, 1));
+  return 0;
+}
+
+/* Without SA_RESTART, so that system calls fail with EINTR. */
+static int process_storm(lua_State *L) {
+  suseconds_t us = (suseconds_t)luaL_checkinteger(L, 1);
+  struct itimerval t = {{0, us}, {0, us}};
+  struct sigaction sa = {.sa_handler = us ? on_signal : SIG_IGN};
+  sigemptyset(&sa.sa_mask);
+  if (sigaction(SIGALRM, &sa, NULL) || setitimer(ITIMER_REAL, &t, NULL))
+    return luaL_error(L, "no storm");
+  lua_pushinteger(L, calls);
+  return 1;
+}
+
 typedef struct job {
   pthread_t thread;
   char *code;
@@ -105,8 +126,9 @@ int luaopen_process(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"fork", process_fork}, {"wait", process_wait}, {"exit", process_exit},
     {"handle", process_handle}, {"handled", process_handled},
-    {"handles", process_handles}, {"thread", process_thread},
-    {"join", process_join}, {NULL, NULL}};
+    {"handles", process_handles}, {"raise", process_raise},
+    {"storm", process_storm}, {"thread", process_thread}, {"join",
+    process_join}, {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -251,11 +251,11 @@ void peri_core_libs(lua_State *L, peri_loop *l, unsigned libs) {
 ** host has opened it, nothing is added. */
 int luaopen_perilune_core(lua_State *L) {
   luaL_checkversion(L);
-  if (lua_getfield(L, LUA_REGISTRYINDEX, CORE) == LUA_TTABLE) return 1;
   peri_core_open(L, NULL);
   lua_getfield(L, -1, "loop");
-  peri_core_libs(L, lua_touserdata(L, -1), PERI_CORE_ALL);
+  peri_loop *l = lua_touserdata(L, -1);
   lua_pop(L, 1);
+  if (!l->host && !l->dead) peri_core_libs(L, l, PERI_CORE_ALL);
   return 1;
 }
 

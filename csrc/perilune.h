@@ -84,6 +84,12 @@ enum {
   PERILUNE_LIB_ALL = 255
 };
 
+enum { /* what becomes of a task that does not wait */
+  PERILUNE_CONTINUE = 0,
+  PERILUNE_PREEMPT = 1, /* others first: to the tail of the ready list */
+  PERILUNE_KILL = 2     /* it ends; no Lua of it runs any more */
+};
+
 enum { PERILUNE_KILL_DROP = 0, PERILUNE_KILL_CLOSE = 1 };
 
 enum { /* how a task has ended */
@@ -114,6 +120,7 @@ typedef struct perilune_stats {
   uint32_t wakes;   /* calls of perilune_wake that were heeded, and posts */
   uint32_t spawned, done; /* tasks that were made, and that ended */
   uint32_t failed;  /* failures that nobody took */
+  uint32_t preempted; /* times that a task was put off, see slice below */
   uint32_t live;    /* tasks that there are now */
 } perilune_stats;
 
@@ -146,6 +153,19 @@ typedef struct perilune_config {
   ** NULL. Each of its iterations takes a step then, of at most 10 ms.
   ** Nothing else of it is touched: it is not run, walked or closed. */
   void *uv_loop;
+  /* Instructions of Lua code that a task or callback may run without waiting;
+  ** 0: any number, at no cost. Counting slows Lua down, at worst to half its
+  ** speed. */
+  uint32_t slice;
+  /* Called when they have run, and again after as many: PERILUNE_CONTINUE,
+  ** _PREEMPT or _KILL. `ns` is how long it has run. NULL: tasks are put off.
+  ** Inside functions that Lua cannot suspend, _PREEMPT does nothing, and _KILL
+  ** raises errors. `t` is valid during the call, and NULL for callbacks;
+  ** perilune_self says whose it is. It may not run Lua code. */
+  int (*on_overrun)(perilune_loop *p, perilune_task *t, uint64_t ns);
+  /* Called before and after each resume of a task: for profilers. `t` is valid
+  ** during the call. */
+  void (*on_resume)(perilune_loop *p, perilune_task *t, int begin);
 } perilune_config;
 
 /* Work posted to the loop's thread. The node is the caller's until `fn` or

@@ -32,15 +32,25 @@ struct perilune_loop {
   uint32_t max_posts;
   void (*on_error)(perilune_loop *p, const perilune_error *e);
   void (*on_wakeup)(void *ud);
+  int (*on_overrun)(perilune_loop *p, perilune_task *t, uint64_t ns);
+  void (*on_resume)(perilune_loop *p, perilune_task *t, int begin);
   peri_failure *failures, **last_failure;
+  perilune_task *shown;  /* stands for a task in a callback of the host's */
+  peri_task *resumed;    /* on_resume was told of it */
+  peri_task *condemned;  /* the running task, which is to be ended */
+  uint64_t begun;        /* when the activation did, with slices */
+  int slice;             /* instructions; 0: none */
   peri_link watched;   /* futures whose waiters are looked after */
   peri_link doomed;    /* scopes that were killed by their own tasks */
   peri_loop *rest;     /* what the end of the loop has left, or NULL */
   uint32_t failed;     /* failures told, and ... */
-  uint32_t taken;      /* posts taken, in this step */
+  uint32_t taken;      /* posts taken, and ... */
+  uint32_t preempted;  /* tasks put off, in this step */
   unsigned stepping : 1;
   unsigned closing : 1; /* perilune_close has begun */
   unsigned exited : 1;  /* ... and has called what was left to be called */
+  unsigned killing : 1; /* what runs is to end, and gets errors until it has */
+  unsigned late : 1;    /* a coroutine inside the task was told of already */
   /* Other threads' side. */
   _Atomic(perilune_job *) posts; /* the last one first */
   atomic_uint waiting; /* posted jobs that count against `max_posts` */
@@ -98,6 +108,19 @@ int peri_embed_post(perilune_loop *p, perilune_job *j);
 /* Runs what was posted; returns how many. Drops it, for a loop that ends. */
 uint32_t peri_embed_take(perilune_loop *p);
 void peri_embed_drop(perilune_loop *p);
+
+/* open.c: the open loop of this state, on whatever thread; or NULL. */
+perilune_loop *peri_embed_of(lua_State *L);
+
+/* slice.c: begins to look at each activation, if the config says so; the count
+** hook; what is called after each activation. */
+void peri_embed_slice(perilune_loop *p);
+void peri_embed_hooked(lua_State *L, lua_Debug *ar);
+void peri_embed_after(peri_loop *l);
+
+/* task.c: makes `shown`, NULL without memory; has it stand for a task. */
+perilune_task *peri_embed_new_shown(perilune_loop *p);
+perilune_task *peri_embed_show(perilune_loop *p, peri_task *t);
 
 /* future.c */
 int peri_embed_is_settled(const perilune_future *f);

@@ -9,6 +9,7 @@
 */
 #include <assert.h>
 #include <lauxlib.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,12 +141,18 @@ static int open_loop(lua_State *L) {
   l->host = o->p;
   l->hosted = 1;
   l->lost = peri_embed_lost;
+  peri_embed_slice(o->p);
   if (o->sigpipe) l->poller->drive(l, 1); /* ends with the poller */
   peri_loop_poll(l, 0);
   if (!l->attached) return 0;
   l->driver = &peri_embed_driver;
   l->poller->wakeup(l); /* so that what is begun before uv_run is seen there */
   return 0;
+}
+
+static void free_block(perilune_loop *p) {
+  free(p->shown);
+  free(p);
 }
 
 static perilune_loop *new_block(lua_State *L, const perilune_config *c) {
@@ -156,6 +163,11 @@ static perilune_loop *new_block(lua_State *L, const perilune_config *c) {
   lua_pop(L, 1);
   p->thread = peri_embed_thread();
   p->last_failure = &p->failures;
+  p->shown = peri_embed_new_shown(p);
+  if (!p->shown) {
+    free(p);
+    return NULL;
+  }
   peri_link_init(&p->watched);
   peri_link_init(&p->doomed);
   atomic_init(&p->refs, 1);
@@ -164,6 +176,9 @@ static perilune_loop *new_block(lua_State *L, const perilune_config *c) {
     p->max_posts = c->max_posts;
     p->on_error = c->on_error;
     p->on_wakeup = c->on_wakeup;
+    p->slice = c->slice < INT_MAX ? (int)c->slice : INT_MAX;
+    p->on_overrun = c->on_overrun;
+    p->on_resume = c->on_resume;
   }
   return p;
 }
@@ -192,7 +207,7 @@ int perilune_open(lua_State *L, const perilune_config *c,
   if (!p) return PERILUNE_ENOMEM;
   int rc = open_in(L, p, c);
   if (rc)
-    free(p);
+    free_block(p);
   else
     *out = p;
   return rc;
@@ -217,7 +232,7 @@ int perilune_openlibs(perilune_loop *p, unsigned libs) {
 /* {== Close ============================================================ */
 
 void peri_embed_release(perilune_loop *p) {
-  if (atomic_fetch_sub(&p->refs, 1) == 1) free(p);
+  if (atomic_fetch_sub(&p->refs, 1) == 1) free_block(p);
 }
 
 /* From here on nobody else touches the loop. */
@@ -237,6 +252,7 @@ void peri_embed_end(peri_loop *l) {
   lua_rawsetp(l->stash, LUA_REGISTRYINDEX, &key);
   l->host = NULL;
   l->driver = NULL;
+  l->before = NULL;
   l->after = NULL;
   l->lost = NULL;
   p->loop = NULL;
@@ -324,13 +340,17 @@ int perilune_close(perilune_loop *p, uint64_t budget_ns, int orphan) {
 
 /* }===================================================================== */
 
-perilune_loop *perilune_get(lua_State *L) {
-  if (!lua_checkstack(L, 1)) return NULL;
+perilune_loop *peri_embed_of(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key);
   perilune_loop *p = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (!p || peri_embed_check(p)) return NULL;
   return p;
+}
+
+perilune_loop *perilune_get(lua_State *L) {
+  if (!lua_checkstack(L, 1)) return NULL;
+  perilune_loop *p = peri_embed_of(L);
+  return p && !peri_embed_check(p) ? p : NULL;
 }
 
 void *perilune_ud(perilune_loop *p) {

@@ -107,6 +107,15 @@ static int has_task(peri_scope *top) {
   return 0;
 }
 
+/* Its handlers are no part of what may be about to end here. */
+static int end_one(perilune_loop *p, peri_task *t, int close) {
+  unsigned killing = p->killing;
+  p->killing = 0;
+  int ended = peri_task_end(p->L, p->loop, t, close);
+  p->killing = killing & 1;
+  return ended;
+}
+
 /* Tasks that others of them wait for come first. One whose children cannot be
 ** killed now, as one of them runs, is left alone: its children would outlive
 ** it. */
@@ -114,8 +123,7 @@ int peri_embed_kill_one(perilune_loop *p, peri_scope *top, int close) {
   peri_scope *s = peri_scope_leaf(top);
   for (int left = 0; s; s = peri_scope_up(top, s)) {
     if (s->kind != PERI_SCOPE_TASK || (left && has_task(s))) continue;
-    peri_task *t = PERI_OF(s, peri_task, scope);
-    if (peri_task_end(p->L, p->loop, t, close)) return 1;
+    if (end_one(p, PERI_OF(s, peri_task, scope), close)) return 1;
     left = 1;
   }
   return 0;
@@ -136,7 +144,7 @@ static int kill_now(perilune_scope *s) {
   peri_link_out(&s->doomed);
   if (!has_task(&s->owner.scope)) return PERILUNE_OK;
   peri_list_append(&p->doomed, &s->doomed);
-  p->loop->after = peri_embed_bury;
+  p->loop->after = peri_embed_after;
   return PERILUNE_MORE;
 }
 
@@ -151,7 +159,6 @@ static int kill_held(perilune_scope *s) {
 void peri_embed_bury(peri_loop *l) {
   perilune_loop *p = l->host;
   peri_link all;
-  l->after = NULL;
   peri_link_init(&all);
   peri_list_splice(&all, &p->doomed);
   while (!peri_link_alone(&all)) {
@@ -188,7 +195,9 @@ int perilune_scope_live(const perilune_scope *s) {
 void *perilune_self(lua_State *L) {
   perilune_loop *p = perilune_get(L);
   if (!p) return NULL;
-  peri_scope *s = p->loop->current->inner;
+  const peri_task *t = p->loop->current;
+  if (t == p->loop->root && p->resumed) t = p->resumed;
+  peri_scope *s = t->inner;
   for (; s; s = s->parent) {
     if (s->kind != PERI_SCOPE_OWNER) continue;
     peri_owner *o = PERI_OF(s, peri_owner, scope);

@@ -83,7 +83,7 @@ typedef struct counts {
 
 static counts count(perilune_loop *p, uint64_t now) {
   counts c = {now, p->loop->ids, p->loop->tasks, atomic_load(&p->wakes)};
-  p->failed = p->taken = 0;
+  p->failed = p->taken = p->preempted = 0;
   return c;
 }
 
@@ -100,6 +100,7 @@ static void report(perilune_loop *p, perilune_stats *s, const counts *was,
   s->spawned = l->ids - was->ids;
   s->done = s->spawned + was->tasks - l->tasks;
   s->failed = p->failed;
+  s->preempted = p->preempted;
   s->live = l->tasks;
 }
 

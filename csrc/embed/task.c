@@ -58,7 +58,7 @@ int perilune_task_then(perilune_task *t,
   int rc = peri_embed_check(t->p);
   if (rc) return rc;
   if (t->fn) return PERILUNE_EDONE;
-  if (!fn) return PERILUNE_EARG;
+  if (!fn || t == t->p->shown) return PERILUNE_EARG;
   t->fn = fn;
   t->ud = ud;
   t->task->out.flags |= PERI_TAKEN;
@@ -106,6 +106,16 @@ static perilune_task *new_handle(perilune_loop *p) {
   return t;
 }
 
+/* What a callback of the host's gets is not for keeping. */
+perilune_task *peri_embed_new_shown(perilune_loop *p) {
+  return new_handle(p);
+}
+
+perilune_task *peri_embed_show(perilune_loop *p, peri_task *t) {
+  p->shown->task = t;
+  return p->shown;
+}
+
 int perilune_spawn(perilune_loop *p, perilune_scope *scope, lua_State *L,
                    int nargs, perilune_task **out) {
   spawning s = {NULL, NULL};
@@ -150,6 +160,7 @@ static void leave(perilune_task *t) {
 void perilune_task_release(perilune_task *t) {
   if (!t || t->p->thread != peri_embed_thread()) return;
   perilune_loop *p = t->p;
+  if (t == p->shown) return;
   if (p->loop) leave(t);
   free(t);
   peri_embed_release(p);

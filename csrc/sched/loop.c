@@ -141,9 +141,12 @@ static int spent(const peri_loop *l, const peri_budget *b) {
 static void run_some(peri_loop *l, lua_State *L, peri_budget *b) {
   while (!peri_link_alone(&l->batch)) {
     peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
-    peri_link_out(&r->link);
-    r->run(l, r, L);
-    end_activation(l);
+    if (l->before) l->before(l, r);
+    if (l->batch.next == &r->link) {
+      peri_link_out(&r->link);
+      r->run(l, r, L);
+      end_activation(l);
+    }
     if (l->after) l->after(l);
     b->resumed++;
     if (spent(l, b)) put_back(l);
@@ -197,7 +200,7 @@ void peri_loop_watch(peri_loop *l, peri_watch_fn fn) {
 void peri_loop_flush(peri_loop *l, lua_State *L) {
   peri_budget all = {UINT64_MAX, UINT32_MAX, 1, 0, 0};
   begin_round(l, L);
-  if (l->watch)
+  if (l->watch || l->before)
     run_some(l, L, &all);
   else
     run_batch(l, L);

@@ -218,8 +218,10 @@ struct peri_loop {
                            is to be, see core.c */
   void (*lost)(peri_loop *l, const char *why); /* told, if not NULL, when the
                                                   error hook itself failed */
-  void (*after)(peri_loop *l); /* called in a hosted step as soon as the
-                                  current activation ends, or NULL */
+  /* Called in a hosted step right before an activation, which it may end by
+  ** force, and as soon as one has ended; or NULL. */
+  void (*before)(peri_loop *l, peri_runnable *r);
+  void (*after)(peri_loop *l);
   /* What the layers below tasks ask of task.c: `wake` readies a waiter that
   ** was taken from a waitlist, `interrupt` aborts the wait of the task whose
   ** innermost scope this is, `ended` calls the hooks of a logical context. */

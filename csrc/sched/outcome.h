@@ -23,7 +23,8 @@ enum { /* flags of an outcome */
   PERI_OBSERVED = 8,  /* (of a future) callbacks wait for it */
   PERI_STARTING = 16, /* (of a task) not yet a full member of its group */
   PERI_NESTED = 32,   /* (of a task) parked inside a generator */
-  PERI_LOST = 64      /* (of a task) its link stays in a waitlist, see wait.c */
+  PERI_LOST = 64,     /* (of a task) its link stays in a waitlist, see wait.c */
+  PERI_KILLED = 128   /* (of a task) it is ended, however it returns */
 };
 
 typedef struct peri_outcome {

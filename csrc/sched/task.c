@@ -203,7 +203,10 @@ static const peri_wait unwinding = {"end of a group left open", NULL,
 ** handler. The verdict stays in `phase` until finish. */
 static int verdict(lua_State *L, peri_task *t, int good) {
   int state = PERI_DONE, n = lua_gettop(L) - 2;
-  if (!good) {
+  if (t->out.flags & PERI_KILLED) {
+    n = 0;
+    state = PERI_ENDED;
+  } else if (!good) {
     n = 1;
     state = PERI_FAILED;
     if (t->scope.effective && peri_cancelled_is(L, -1)) {
@@ -363,6 +366,53 @@ static void task_step(peri_loop *l, peri_runnable *r, lua_State *L) {
 
 /* }===================================================================== */
 
+/* {== Put off ========================================================== */
+
+/* Suspends the running task, which waits in L. */
+static int suspend(lua_State *L, peri_task *t, lua_KContext ctx,
+                   lua_KFunction k) {
+  t->scope.top = lua_gettop(L);
+  if (L == t->co)
+    t->out.flags &= (uint8_t)~PERI_NESTED;
+  else
+    t->out.flags |= PERI_NESTED;
+  return lua_yieldk(L, 0, ctx, k);
+}
+
+/* Suspended by a hook, it goes on in the middle of Lua code, without a
+** continuation. */
+static const peri_wait preempted = {"its turn", NULL, NULL};
+
+static void go_on(peri_loop *l, peri_runnable *r, lua_State *L) {
+  r->run = task_step;
+  PERI_OF(r, peri_task, run)->out.phase = PERI_RUNNING;
+  task_step(l, r, L);
+}
+
+int peri_task_can_preempt(lua_State *L, const peri_loop *l) {
+  return l->top == L && !l->callback && lua_isyieldable(L);
+}
+
+void peri_task_preempt(lua_State *L, peri_loop *l) {
+  peri_task *t = l->current;
+  t->wait = &preempted;
+  t->out.phase = PERI_COMPLETED;
+  t->run.run = go_on;
+  peri_loop_ready(l, &t->run);
+  suspend(L, t, 0, NULL);
+}
+
+int peri_task_is_preempted(const peri_task *t) {
+  return t->run.run == go_on;
+}
+
+peri_task *peri_task_resumed_by(peri_runnable *r) {
+  int is = r->run == task_step || r->run == go_on || r->run == raise_step;
+  return is ? PERI_OF(r, peri_task, run) : NULL;
+}
+
+/* }===================================================================== */
+
 /* {== Park and wake ==================================================== */
 
 /* The main chunk goes on when the turn is over. */
@@ -473,21 +523,11 @@ static void arm(peri_loop *l, peri_task *t, const peri_wait *w, void *on) {
   t->out.phase = PERI_ARMED;
 }
 
-/* Suspends the running task, which waits in L. */
-static int suspend(lua_State *L, peri_task *t, lua_KContext ctx) {
-  t->scope.top = lua_gettop(L);
-  if (L == t->co)
-    t->out.flags &= (uint8_t)~PERI_NESTED;
-  else
-    t->out.flags |= PERI_NESTED;
-  return lua_yieldk(L, 0, ctx, park_k);
-}
-
 int peri_task_park(lua_State *L, peri_loop *l, const peri_wait *w, void *on,
                    lua_KContext ctx) {
   peri_task *t = l->current;
   arm(l, t, w, on);
-  if (t != l->root) return suspend(L, t, ctx);
+  if (t != l->root) return suspend(L, t, ctx, park_k);
   drive(L, l);
   return resumed(L, l, t, ctx);
 }
@@ -503,7 +543,7 @@ int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *w,
     return resumed(L, l, t, ctx);
   }
   peri_loop_ready(l, &t->run);
-  return suspend(L, t, ctx);
+  return suspend(L, t, ctx, park_k);
 }
 
 /* }===================================================================== */

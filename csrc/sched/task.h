@@ -212,6 +212,21 @@ int peri_task_true_k(lua_State *L, int status, lua_KContext ctx);
 int peri_task_requeue(lua_State *L, peri_loop *l, const peri_wait *wait,
                       lua_KContext ctx);
 
+/*
+** For a hook that was called in L: whether the running task can be suspended
+** there, in the middle of Lua code; and that, to the tail of the ready list.
+** It is no wait: no cancellation comes there. The hook must return at once
+** after it.
+*/
+int peri_task_can_preempt(lua_State *L, const peri_loop *l);
+void peri_task_preempt(lua_State *L, peri_loop *l);
+
+/* True if that is how it was suspended. */
+int peri_task_is_preempted(const peri_task *t);
+
+/* The task that a runnable on the ready list resumes, or NULL. */
+peri_task *peri_task_resumed_by(peri_runnable *r);
+
 /* Raises the Cancelled object of the scope that `t`, the running task, is in;
 ** in debug.c, which notes where. */
 int peri_task_raise(lua_State *L, peri_loop *l, peri_task *t);

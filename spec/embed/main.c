@@ -88,19 +88,22 @@ void world_state(world *w) {
   lua_setglobal(w->L, "log");
 }
 
-void world_open_in(world *w, void *uv_loop) {
-  perilune_config c = {.size = sizeof c};
-  world_state(w);
-  c.ud = w;
-  c.on_error = on_error;
-  c.uv_loop = uv_loop;
-  EQUAL(perilune_open(w->L, &c, &w->p), PERILUNE_OK);
-  EQUAL(perilune_openlibs(w->p, PERILUNE_LIB_ALL), PERILUNE_OK);
-  world_do(w, "aio = require 'perilune'");
-}
-
 void world_open(world *w) {
   world_open_in(w, NULL);
+}
+
+void world_open_in(world *w, void *uv_loop) {
+  perilune_config c = {.size = sizeof c, .uv_loop = uv_loop};
+  world_open_with(w, &c);
+}
+
+void world_open_with(world *w, perilune_config *c) {
+  world_state(w);
+  c->ud = w;
+  c->on_error = on_error;
+  EQUAL(perilune_open(w->L, c, &w->p), PERILUNE_OK);
+  EQUAL(perilune_openlibs(w->p, PERILUNE_LIB_ALL), PERILUNE_OK);
+  world_do(w, "aio = require 'perilune'");
 }
 
 void world_close(world *w) {
@@ -191,7 +194,7 @@ int main(int argc, char **argv) {
   static const test_case *const all[] = {
     open_cases, step_cases, post_cases, future_cases, task_cases,
     scope_cases, kill_cases, close_cases, wait_cases,
-    memory_cases, libs_cases, attach_cases};
+    memory_cases, libs_cases, attach_cases, slice_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

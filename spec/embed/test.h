@@ -60,6 +60,9 @@ void world_open(world *w);
 /* The same in the uv_loop_t of the host. */
 void world_open_in(world *w, void *uv_loop);
 
+/* The same, with what the config says besides. */
+void world_open_with(world *w, perilune_config *c);
+
 /* Closes the loop, as often as it takes, and the state. */
 void world_close(world *w);
 
@@ -86,6 +89,6 @@ void hold_end(void);
 
 extern const test_case open_cases[], step_cases[], post_cases[],
   future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
-  wait_cases[], memory_cases[], libs_cases[], attach_cases[];
+  wait_cases[], memory_cases[], libs_cases[], attach_cases[], slice_cases[];
 
 #endif

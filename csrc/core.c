@@ -20,7 +20,9 @@
 #include "sched/block.h"
 #include "sched/callback.h"
 #include "sched/channel.h"
+#include "sched/clock.h"
 #include "sched/coro.h"
+#include "sched/emit.h"
 #include "sched/error.h"
 #include "sched/future.h"
 #include "sched/group.h"
@@ -66,6 +68,7 @@ void peri_loop_end(peri_loop *l, int reap) {
   peri_nopoll_open(l); /* finalizers of what is older than the loop come */
   l->dead = 1;
   peri_heap_free(l, &l->timers);
+  peri_clock_free_all(l);
   peri_realloc(l, l->slot, l->slot_room * sizeof *l->slot, 0);
   l->slot = NULL;
   l->slot_room = 0;
@@ -198,6 +201,8 @@ static void open_all(lua_State *L, peri_loop *l) {
   peri_task_open(L, l);
   open_methods(L, l);
   peri_task_functions(L, l);
+  peri_clock_open(L, l);
+  peri_emit_open(L, l);
   peri_block_functions(L, l);
   peri_group_open(L, l);
   peri_coro_open(L, l);

@@ -49,6 +49,8 @@ typedef struct perilune_loop perilune_loop;
 typedef struct perilune_task perilune_task;
 typedef struct perilune_future perilune_future;
 typedef struct perilune_scope perilune_scope;
+typedef struct perilune_clock perilune_clock;
+typedef struct perilune_signal perilune_signal;
 
 enum { /* what a step, a run, a kill or a close says */
   PERILUNE_OK = 0,
@@ -259,10 +261,12 @@ PERILUNE_API void *perilune_ud(perilune_loop *p);
 /*
 ** [T] Polls, fires timers, runs what is ready; never blocks. `b` and `s` may
 ** be NULL. PERILUNE_MORE, _WAIT or _IDLE. What it does, in this order:
-** polls libuv; takes what threads have posted, in order of arrival; fires
-** timers that are due; runs what is ready, in rounds, until nothing is or
-** the budget ends; if anything ran, polls once more, so that the descriptor
-** is armed: what that brings waits for the next step.
+** readies the tasks that wait for the next frame; polls libuv; takes what
+** threads have posted, in order of arrival; fires timers that are due, clock
+** by clock, the loop's own first, then in the order of their making; runs what
+** is ready, in rounds, until nothing is or the budget ends; if anything ran,
+** polls once more, so that the descriptor is armed: what that brings waits for
+** the next step.
 */
 PERILUNE_API int perilune_step(perilune_loop *p, const perilune_budget *b,
                                perilune_stats *s);
@@ -277,8 +281,9 @@ PERILUNE_API int perilune_step(perilune_loop *p, const perilune_budget *b,
 PERILUNE_API int perilune_run(perilune_loop *p, perilune_future *until,
                               double seconds);
 
-/* [T] Nanoseconds until a step is useful: 0 now, -1 only when the descriptor
-** is readable or somebody wakes. */
+/* [T] Nanoseconds until a step is useful: 0 now (also if a task waits for the
+** next frame), -1 only when the descriptor is readable or somebody wakes. Of
+** clocks only real time counts: the others move when the host moves them. */
 PERILUNE_API int64_t perilune_timeout(perilune_loop *p);
 
 /* [T] A descriptor that is readable when a step is useful, valid after each
@@ -289,6 +294,37 @@ PERILUNE_API int perilune_fd(perilune_loop *p);
 /* [A] Makes the descriptor readable and calls `on_wakeup`; once until the
 ** next step. Never blocks. */
 PERILUNE_API void perilune_wake(perilune_loop *p);
+
+/* }===================================================================== */
+
+/* {== Clocks and signals =============================================== */
+
+/*
+** [T] The clock of this name, which scripts have by aio.clock(name); made when
+** it is first asked for, on either side, at 0. It is moved by hand only. NULL
+** as name is the loop's own clock, real time, which cannot be moved. Lives as
+** long as the loop. NULL if there is no memory.
+*/
+PERILUNE_API perilune_clock *perilune_clock_new(perilune_loop *p,
+                                                const char *name);
+
+/* [T] Moves it on. Sleepers that are due become ready in the next step, each
+** once, however far it went. PERILUNE_EARG if `ns` is negative, and for the
+** loop's own clock. */
+PERILUNE_API int perilune_clock_advance(perilune_clock *c, int64_t ns);
+
+/* [T] Its time in nanoseconds. NULL is real time, on any thread. */
+PERILUNE_API int64_t perilune_clock_now(const perilune_clock *c);
+
+/* [T] The signal of this name, which scripts have by aio.signal(name). Lives
+** as long as the loop. NULL if there is no memory. */
+PERILUNE_API perilune_signal *perilune_signal_new(perilune_loop *p,
+                                                  const char *name);
+
+/* [T] Pops n values of L, 16 at most (PERILUNE_EARG), and wakes all tasks that
+** wait for the signal now, in order, each with these: they run in the next
+** step, or round. Returns how many. */
+PERILUNE_API int perilune_emit(perilune_signal *s, lua_State *L, int n);
 
 /* }===================================================================== */
 
@@ -371,6 +407,15 @@ PERILUNE_API int perilune_future_on_abandon(perilune_future *f,
 PERILUNE_API int perilune_await(lua_State *L, perilune_future *f,
                                 lua_KFunction k, lua_KContext ctx);
 
+/*
+** [T][e] Sleeps for so many nanoseconds by clock c; NULL: by that of the task's
+** scope. To be used as `return perilune_sleep(L, c, ns, k, ctx);`. The
+** continuation finds the stack as it was; NULL returns nothing. Zero or less is
+** a yield.
+*/
+PERILUNE_API int perilune_sleep(lua_State *L, perilune_clock *c, int64_t ns,
+                                lua_KFunction k, lua_KContext ctx);
+
 /* }===================================================================== */
 
 /* {== Tasks ============================================================ */
@@ -411,10 +456,13 @@ PERILUNE_API void perilune_task_release(perilune_task *t);
 /*
 ** [T] own: *out. A scope owns the tasks that are spawned into it, and what
 ** these spawn: an entity, a scene, a mod, a connection. `parent` may be
-** NULL. It lives on without its handle as long as it has tasks.
+** NULL. What its tasks wait for in time goes by `clock`; NULL: by that of the
+** parent, or real time. It lives on without its handle as long as it has tasks.
+** PERILUNE_EARG if one of these is of another loop.
 */
 PERILUNE_API int perilune_scope_new(perilune_loop *p, perilune_scope *parent,
-                                    void *ud, perilune_scope **out);
+                                    perilune_clock *clock, void *ud,
+                                    perilune_scope **out);
 
 /* [T] Cancels all of it: tasks unwind in the next step, and may wait. */
 PERILUNE_API int perilune_scope_cancel(perilune_scope *s);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "sched/callback.h"
+#include "sched/clock.h"
 #include "sched/error.h"
 #include "sched/key.h"
 #include "sched/trace.h"
@@ -309,8 +310,8 @@ static int poll_next(lua_State *L) {
 
 /* {== The loop object ================================================== */
 
-/* loop:time(), aio.now() -> the loop's clock in seconds, as of this turn: it
-** never goes back, and is no time of day. Never waits. */
+/* loop:time() -> the loop's clock in seconds, as of this turn: it never goes
+** back, and is no time of day. Never waits. */
 static int loop_time(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   if (!l->running && !l->manual) l->now = l->poller->now();
@@ -338,7 +339,7 @@ static int loop_stats(lua_State *L) {
   lua_createtable(L, 0, 8);
   set_count(L, "tasks", l->tasks);
   set_count(L, "ready", count_ready(l));
-  set_count(L, "timers", l->timers.count);
+  set_count(L, "timers", peri_clock_timers(l));
   set_count(L, "turns", l->turns);
   set_count(L, "swallowed", l->swallowed);
   set_count(L, "handles", 0);
@@ -409,7 +410,7 @@ static const luaL_Reg functions[] = {
   {"grace", set_grace},
   {"at_exit", at_exit}, {"debug", set_debug}, {"library", set_library},
   {"enter", enter}, {"idle", idle}, {"poll", poll_next}, {"forked", forked},
-  {"now", loop_time}, {NULL, NULL}};
+  {NULL, NULL}};
 
 void peri_run_open(lua_State *L, peri_loop *l) {
   peri_stash_push(l, L, PERI_STASH_LOOP);

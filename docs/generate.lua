@@ -43,8 +43,8 @@ local PREFIXES = {
   { "x:" }, { "f:" }, { "task:" }, { "scope:" }, { "group:" },
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
-  { "server:" }, { "udp:" }, { "signals:" }, { "remote:" }, { "listing:" },
-  { "watch:" }, { "file:" },
+  { "server:" }, { "clock:" }, { "signal:" }, { "udp:" }, { "signals:" },
+  { "remote:" }, { "listing:" }, { "watch:" }, { "file:" },
 }
 
 -- Files ------------------------------------------------------------------------

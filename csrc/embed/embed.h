@@ -43,6 +43,8 @@ struct perilune_loop {
   peri_link watched;   /* futures whose waiters are looked after */
   peri_link doomed;    /* scopes that were killed by their own tasks */
   peri_loop *rest;     /* what the end of the loop has left, or NULL */
+  perilune_clock *clocks;   /* handles, */
+  perilune_signal *signals; /* ... which are freed along with this */
   uint32_t failed;     /* failures told, and ... */
   uint32_t taken;      /* posts taken, and ... */
   uint32_t preempted;  /* tasks put off, in this step */
@@ -138,6 +140,10 @@ void peri_embed_forget(perilune_loop *p);
 /* scope.c: the owner of tasks for perilune_spawn (`s` may be NULL), or NULL
 ** if it takes none. */
 peri_owner *peri_embed_owner(perilune_loop *p, perilune_scope *s);
+
+/* clock.c: the number of a clock; -1 if it is of another loop. */
+int peri_embed_clock(const perilune_loop *p, const perilune_clock *c);
+void peri_embed_free_clocks(perilune_loop *p);
 
 /* Kills what is left in scopes that were killed by their own tasks. */
 void peri_embed_bury(peri_loop *l);

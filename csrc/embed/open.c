@@ -151,6 +151,7 @@ static int open_loop(lua_State *L) {
 }
 
 static void free_block(perilune_loop *p) {
+  peri_embed_free_clocks(p);
   free(p->shown);
   free(p);
 }

@@ -49,11 +49,13 @@ static int ended(peri_loop *l, peri_owner *o, peri_task *t) {
   return kept;
 }
 
+/* Without a clock of its own it has that of its parent. */
 static perilune_scope *new_scope(perilune_loop *p, perilune_scope *parent,
-                                 void *ud) {
+                                 int clock, void *ud) {
   perilune_scope *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   peri_owner_init(&s->owner, parent ? &parent->owner.scope : NULL, ended);
+  if (clock >= 0) s->owner.scope.clock = (uint16_t)clock;
   s->owner.keeps = 1;
   s->p = p;
   s->parent = parent;
@@ -65,14 +67,17 @@ static perilune_scope *new_scope(perilune_loop *p, perilune_scope *parent,
   return s;
 }
 
-int perilune_scope_new(perilune_loop *p, perilune_scope *parent, void *ud,
+int perilune_scope_new(perilune_loop *p, perilune_scope *parent,
+                       perilune_clock *clock, void *ud,
                        perilune_scope **out) {
   *out = NULL;
-  int rc = peri_embed_check(p);
+  int rc = peri_embed_check(p), number = -1;
   if (rc) return rc;
-  if (parent && parent->p != p) return PERILUNE_EARG;
+  if (clock) number = peri_embed_clock(p, clock);
+  if ((clock && number < 0) || (parent && parent->p != p))
+    return PERILUNE_EARG;
   if (parent && parent->owner.closed) return PERILUNE_ECLOSED;
-  *out = new_scope(p, parent, ud);
+  *out = new_scope(p, parent, number, ud);
   return *out ? PERILUNE_OK : PERILUNE_ENOMEM;
 }
 

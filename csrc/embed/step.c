@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "embed.h"
+#include "sched/clock.h"
 
 #define ROUNDS 16 /* rounds of a step, where the budget says nothing */
 #define NAP 1000000 /* nanoseconds; where nothing can end a poll */
@@ -60,6 +61,7 @@ static int run_ready(perilune_loop *p, limits *m) {
 ** polled; what that brings is for the next step. */
 static void step(perilune_loop *p, limits *m) {
   atomic_store(&p->rung, 0);
+  peri_loop_frame(p->loop);
   poll(p, m);
   while (run_ready(p, m) && m->polled < m->polls) {
     poll(p, m);
@@ -70,8 +72,8 @@ static void step(perilune_loop *p, limits *m) {
 }
 
 static int state_of(const peri_loop *l) {
-  if (peri_loop_busy(l)) return PERILUNE_MORE;
-  if (l->tasks || l->timers.count || l->holds) return PERILUNE_WAIT;
+  if (peri_loop_due(l)) return PERILUNE_MORE;
+  if (l->tasks || l->holds || peri_clock_timers(l)) return PERILUNE_WAIT;
   return l->poller->alive((peri_loop *)(uintptr_t)l) ? PERILUNE_WAIT
                                                     : PERILUNE_IDLE;
 }
@@ -138,7 +140,8 @@ int64_t perilune_timeout(perilune_loop *p) {
   int rc = peri_embed_check(p);
   if (rc) return rc == PERILUNE_ECLOSED ? -1 : 0;
   peri_loop *l = p->loop;
-  if (peri_loop_busy(l) || atomic_load(&p->rung) || l->poller->due(l))
+  if (peri_loop_due(l) || !peri_link_alone(&l->frames) ||
+      atomic_load(&p->rung) || l->poller->due(l))
     return 0;
   if (!l->timers.count) return -1;
   uint64_t when = l->timers.at[0].when, now = l->poller->now();

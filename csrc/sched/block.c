@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "error.h"
 #include "trace.h"
 
@@ -24,6 +25,7 @@ void peri_block_open(peri_loop *l, peri_block *b) {
   b->task = t;
   b->culprit = NULL;
   peri_scope_init(&b->scope, t->inner, PERI_SCOPE_BLOCK);
+  b->clock = b->scope.clock;
   t->inner = &b->scope;
 }
 
@@ -106,7 +108,17 @@ static void set_limit(peri_loop *l, peri_block *b, double seconds) {
   if (seconds <= 0)
     peri_scope_cancel(l, &b->scope, PERI_CAUSE_DEADLINE);
   else if (seconds < HUGE_VAL)
-    peri_heap_add(&l->timers, &b->deadline, peri_loop_after(l, seconds));
+    peri_clock_arm(l, b->clock, &b->deadline,
+                   peri_clock_after(l, b->clock, seconds));
+}
+
+static void lift_limit(peri_loop *l, peri_block *b) {
+  peri_clock_disarm(l, b->clock, &b->deadline);
+}
+
+/* When the deadline is, if that is armed. */
+static uint64_t deadline(peri_loop *l, const peri_block *b) {
+  return peri_timer_when(peri_clock_heap(l, b->clock), &b->deadline);
 }
 
 /* The body ended with the error on top: is it the cancellation of this very
@@ -180,7 +192,7 @@ static double check_limit(lua_State *L, int arg) {
 
 /* Puts a block back; its room in the timer heap stays with it. */
 static void give_block(peri_loop *l, peri_block *b) {
-  peri_heap_remove(&l->timers, &b->deadline);
+  lift_limit(l, b);
   b->next = l->blocks;
   l->blocks = b;
 }
@@ -314,22 +326,24 @@ static int timeout(lua_State *L) {
   return call_inside(L, l, b, 1);
 }
 
+/* The grace is real time. */
 static double grace_left(const peri_loop *l) {
   if (!l->grace_end) return (double)l->grace / 1e9;
   return l->grace_end > l->now ? (double)(l->grace_end - l->now) / 1e9 : 0;
 }
 
 /* aio.shield(s, fn, ...) -> as aio.timeout. Waits if fn does, which is not
-** cancelled from
-** outside for at most s seconds; nil is the grace (at shutdown, what is left
-** of it). */
+** cancelled from outside for at most s seconds; nil is the grace (at shutdown,
+** what is left of it), in real time whatever the scope's clock. */
 static int shield(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
-  double s = lua_isnoneornil(L, 1) ? grace_left(l) : check_limit(L, 1);
+  int grace = lua_isnoneornil(L, 1);
+  double s = grace ? grace_left(l) : check_limit(L, 1);
   peri_check_callable(L, 2);
   check_place(L, l);
   peri_block *b = take_block(L, l);
   peri_block_open(l, b);
+  if (grace) b->clock = 0;
   peri_scope_shield(&b->scope);
   set_limit(l, b, s);
   return call_inside(L, l, b, 1);
@@ -340,7 +354,7 @@ static int shield(lua_State *L) {
 /* {== Scope objects ==================================================== */
 
 static int abandon_scope(peri_loop *l, peri_block *b) {
-  peri_heap_remove(&l->timers, &b->deadline);
+  lift_limit(l, b);
   peri_heap_unreserve(&l->timers);
   peri_unanchor(l, b);
   return 1;
@@ -371,23 +385,46 @@ static double option_limit(lua_State *L, int idx) {
   return s;
 }
 
+/* The number of the clock in the options, or else that of what is around. */
+static unsigned option_clock(lua_State *L, const peri_loop *l, int idx) {
+  unsigned number = peri_clock_here(l);
+  if (lua_getfield(L, idx, "clock") != LUA_TNIL) {
+    const peri_clock *c = peri_clock_test(L, -1);
+    if (!c) luaL_argerror(L, idx, "field 'clock' must be a clock");
+    number = c->number;
+  }
+  lua_pop(L, 1);
+  return number;
+}
+
+typedef struct options {
+  double limit;
+  unsigned clock;
+  int shielded;
+} options;
+
 /* Reads the options at 1: a number, or a table. */
-static double check_options(lua_State *L, int *shielded) {
-  static const char *const names[] = {"timeout", "shield", "name", NULL};
-  *shielded = 0;
-  if (!lua_istable(L, 1)) return check_limit(L, 1);
+static options check_options(lua_State *L, const peri_loop *l) {
+  static const char *const names[] = {"timeout", "shield", "name", "clock",
+                                      NULL};
+  options o = {HUGE_VAL, peri_clock_here(l), 0};
+  if (!lua_istable(L, 1)) {
+    o.limit = check_limit(L, 1);
+    return o;
+  }
   peri_error_check_options(L, 1, names);
   lua_getfield(L, 1, "shield");
-  *shielded = lua_toboolean(L, -1);
+  o.shielded = lua_toboolean(L, -1);
   lua_pop(L, 1);
   check_name(L, 1);
-  return option_limit(L, 1);
+  o.clock = option_clock(L, l, 1);
+  o.limit = option_limit(L, 1);
+  return o;
 }
 
 /* Pushes a scope that is open in the running task. */
 static peri_block *scope_new(lua_State *L, peri_loop *l) {
-  int shielded;
-  double s = check_options(L, &shielded);
+  options o = check_options(L, l);
   peri_block *b = lua_newuserdatauv(L, sizeof *b, 1);
   block_init(b, abandon_scope);
   luaL_setmetatable(L, SCOPE);
@@ -402,16 +439,18 @@ static peri_block *scope_new(lua_State *L, peri_loop *l) {
   }
   peri_block_where(L, b);
   peri_block_open(l, b);
-  if (shielded) peri_scope_shield(&b->scope);
-  set_limit(l, b, s);
+  if (o.shielded) peri_scope_shield(&b->scope);
+  b->clock = b->scope.clock = o.clock & UINT16_MAX;
+  set_limit(l, b, o.limit);
   return b;
 }
 
 /* aio.scope(opts) -> a scope that is open until the variable it is assigned
 ** to (declared <close>) goes out of scope. opts: seconds, or a table with
-** timeout, shield, name. aio.scope(opts, fn) runs fn(scope) in it and
-** returns as aio.timeout does, with code ETIMEDOUT or ECANCELED; it waits if
-** fn does. */
+** timeout, shield, name, and clock: an aio.clock by which all in it wait, and
+** the timeout goes (that of what is around). aio.scope(opts, fn) runs fn(scope)
+** in it and returns as aio.timeout does, with code ETIMEDOUT or ECANCELED; it
+** waits if fn does. */
 static int scope(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   int function_form = !lua_isnoneornil(L, 2);
@@ -487,7 +526,7 @@ static int scope_cancel(lua_State *L) {
   return 1;
 }
 
-/* scope:expires() -> deadline on aio.now's clock, math.huge if none.
+/* scope:expires() -> deadline on the scope's clock, math.huge if none.
 ** scope:expires(t) sets it, if it has not passed, and returns the scope.
 ** Never waits. */
 static int scope_expires(lua_State *L) {
@@ -496,17 +535,17 @@ static int scope_expires(lua_State *L) {
   if (lua_isnone(L, 2)) {
     lua_Number t = HUGE_VAL;
     if (peri_timer_armed(&b->deadline))
-      t = (lua_Number)peri_timer_when(&l->timers, &b->deadline) / 1e9;
+      t = (lua_Number)deadline(l, b) / 1e9;
     else if (b->scope.cause == PERI_CAUSE_DEADLINE)
-      t = (lua_Number)l->now / 1e9;
+      t = (lua_Number)peri_clock_now(l, b->clock) / 1e9;
     lua_pushnumber(L, t);
     return 1;
   }
   double t = check_limit(L, 2);
   lua_settop(L, 1);
   if (!b->task || b->scope.cause) return 1;
-  peri_heap_remove(&l->timers, &b->deadline);
-  set_limit(l, b, t - (double)l->now / 1e9);
+  lift_limit(l, b);
+  set_limit(l, b, t - (double)peri_clock_now(l, b->clock) / 1e9);
   return 1;
 }
 
@@ -527,8 +566,8 @@ static const luaL_Reg methods[] = {
 
 /* }===================================================================== */
 
-/* aio.time_left() -> seconds to the tightest deadline in force, 0 if it is
-** over, math.huge if there is none. Never waits. */
+/* aio.time_left() -> seconds to the tightest deadline in force, each by its
+** own clock; 0 if it is over, math.huge if there is none. Never waits. */
 static int time_left(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   double left = HUGE_VAL;
@@ -539,8 +578,8 @@ static int time_left(lua_State *L) {
                                   scope);
     if (s->cause == PERI_CAUSE_DEADLINE) left = 0;
     if (!peri_timer_armed(&b->deadline)) continue;
-    uint64_t when = peri_timer_when(&l->timers, &b->deadline);
-    double wait = when > l->now ? (double)(when - l->now) / 1e9 : 0;
+    uint64_t when = deadline(l, b), now = peri_clock_now(l, b->clock);
+    double wait = when > now ? (double)(when - now) / 1e9 : 0;
     if (wait < left) left = wait;
   }
   lua_pushnumber(L, left);

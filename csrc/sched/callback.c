@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "error.h"
 #include "future.h"
 #include "trace.h"
@@ -28,6 +29,7 @@ typedef struct peri_callback {
   uint8_t only_cancelled; /* not called if `of` ended in another way */
   uint8_t started;
   uint8_t held; /* has its context and room in the timer heap */
+  uint16_t clock; /* of where it was made: its timer's, and while it runs */
 } peri_callback;
 
 #define MAX_ARGS 200
@@ -349,6 +351,19 @@ static void failed(lua_State *L, peri_loop *l, peri_callback *b) {
   peri_loop_ready(l, &b->run);
 }
 
+/* Calls it where waits, if there could be any, would go by its clock: so what
+** it spawns and schedules does. Stack: the callback, of which one is left. */
+static int call(peri_loop *l, lua_State *L, const peri_callback *b) {
+  peri_scope *here = l->current->inner;
+  unsigned clock = here->clock;
+  lua_pushcfunction(L, run_body);
+  lua_pushvalue(L, -2);
+  here->clock = b->clock;
+  int status = peri_callback_call(l, L, &b->frame, 1, 0);
+  here->clock = clock & UINT16_MAX;
+  return status;
+}
+
 static void callback_run(peri_loop *l, peri_runnable *r, lua_State *L) {
   peri_callback *b = PERI_OF(r, peri_callback, run);
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
@@ -358,15 +373,11 @@ static void callback_run(peri_loop *l, peri_runnable *r, lua_State *L) {
   if (b->only_cancelled && b->of && b->of->state != PERI_ENDED) {
     peri_outcome_settle(l, &b->out, PERI_ENDED);
     end(L, l, b);
+  } else if (call(l, L, b)) {
+    failed(L, l, b);
   } else {
-    lua_pushcfunction(L, run_body);
-    lua_pushvalue(L, idx);
-    if (peri_callback_call(l, L, &b->frame, 1, 0)) {
-      failed(L, l, b);
-    } else {
-      peri_outcome_settle(l, &b->out, PERI_DONE);
-      end(L, l, b);
-    }
+    peri_outcome_settle(l, &b->out, PERI_DONE);
+    end(L, l, b);
   }
   lua_settop(L, idx - 1);
 }
@@ -397,6 +408,7 @@ static peri_callback *callback_new(lua_State *L, peri_loop *l, int nargs) {
   peri_timer_init(&b->timer, on_timer);
   b->frame = (peri_frame){NULL, NULL};
   b->of = NULL;
+  b->clock = peri_clock_capture(l);
   b->nargs = (uint8_t)nargs;
   b->only_cancelled = b->started = b->held = 0;
   lua_insert(L, -nargs - 2);
@@ -417,7 +429,8 @@ static void adopt(peri_loop *l, peri_callback *b, lua_State *L) {
   b->held = 1;
 }
 
-static int schedule(lua_State *L, int first, uint64_t when) {
+/* To be called at `when`, or NULL: in the next turn. */
+static int schedule(lua_State *L, int first, const uint64_t *when) {
   peri_loop *l = PERI_LOOP(L);
   peri_check_callable(L, first);
   if (peri_loop_forked(l)) peri_trace_check_fork(L, l);
@@ -425,7 +438,7 @@ static int schedule(lua_State *L, int first, uint64_t when) {
   peri_anchor(L, l, -1, b);
   adopt(l, b, L);
   if (when)
-    peri_heap_add(&l->timers, &b->timer, when);
+    peri_clock_arm(l, b->clock, &b->timer, *when);
   else
     peri_loop_ready(l, &b->run);
   return 1;
@@ -434,7 +447,7 @@ static int schedule(lua_State *L, int first, uint64_t when) {
 /* loop:call_soon(fn, ...) -> callback. Called in the next turn. Never
 ** waits. */
 static int call_soon(lua_State *L) {
-  return schedule(L, 2, 0);
+  return schedule(L, 2, NULL);
 }
 
 static lua_Number check_time(lua_State *L, int arg) {
@@ -443,24 +456,26 @@ static lua_Number check_time(lua_State *L, int arg) {
   return s;
 }
 
-/* loop:call_later(s, fn, ...) -> callback. Called after s seconds; a
-** negative delay is 0. Raises for NaN. Never waits. */
+/* loop:call_later(s, fn, ...) -> callback. Called after s seconds, by the clock
+** of the scope; a negative delay is 0. Raises for NaN. Never waits. */
 static int call_later(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_Number s = check_time(L, 2);
   peri_loop_clock(l);
-  uint64_t when = peri_loop_after(l, s);
-  return schedule(L, 3, when ? when : 1);
+  uint64_t when = peri_clock_after(l, peri_clock_capture(l), s);
+  return schedule(L, 3, &when);
 }
 
-/* loop:call_at(t, fn, ...) -> callback. Called at t on the loop's clock
+/* loop:call_at(t, fn, ...) -> callback. Called at t on the clock of the scope
 ** (aio.now); at once if that is past. Raises for NaN. Never waits. */
 static int call_at(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_Number t = check_time(L, 2);
   peri_loop_clock(l);
-  uint64_t when = peri_loop_after(l, t - (lua_Number)l->now / 1e9);
-  return schedule(L, 3, when ? when : 1);
+  unsigned clock = peri_clock_capture(l);
+  lua_Number now = (lua_Number)peri_clock_now(l, clock) / 1e9;
+  uint64_t when = peri_clock_after(l, clock, t - now);
+  return schedule(L, 3, &when);
 }
 
 /* A plain future may never be done and may be dropped then, with those that
@@ -507,7 +522,7 @@ int peri_callback_withdraw(peri_loop *l, peri_outcome *o) {
   if (b->started || o->state != PERI_PENDING) return 0;
   b->started = 1;
   if (peri_timer_armed(&b->timer)) {
-    peri_heap_remove(&l->timers, &b->timer);
+    peri_clock_disarm(l, b->clock, &b->timer);
     peri_loop_ready(l, &b->run);
   }
   b->run.run = withdrawn;

@@ -55,9 +55,9 @@ static void sift_down(peri_heap *h, uint32_t i, peri_heap_entry e) {
   place(h, i, e);
 }
 
-static int grow(peri_loop *l, peri_heap *h) {
-  uint32_t room = h->capacity ? 2 * h->capacity : 16;
+static int grow(peri_loop *l, peri_heap *h, uint32_t room) {
   size_t size = sizeof *h->at;
+  if (h->capacity >= room) return 0;
   void *at = peri_realloc(l, h->at, h->capacity * size, room * size);
   if (!at) return -1;
   h->at = at;
@@ -65,15 +65,27 @@ static int grow(peri_loop *l, peri_heap *h) {
   return 0;
 }
 
+/* That of the loop comes last: the others are never smaller. */
+static int grow_all(peri_loop *l, peri_heap *h) {
+  uint32_t room = h->capacity ? 2 * h->capacity : 16;
+  for (uint32_t i = 1; i < l->clock_count; i++)
+    if (grow(l, &l->clocks[i]->timers, room)) return -1;
+  return grow(l, h, room);
+}
+
+int peri_heap_match(peri_loop *l, peri_heap *h) {
+  return grow(l, h, l->timers.capacity);
+}
+
 int peri_heap_reserve(peri_loop *l, peri_heap *h) {
-  if (l->dead || (h->reserved == h->capacity && grow(l, h))) return -1;
+  if (l->dead || (h->reserved == h->capacity && grow_all(l, h))) return -1;
   h->reserved++;
   return 0;
 }
 
 void peri_heap_add(peri_heap *h, peri_timer *t, uint64_t when) {
   peri_heap_entry e = {when, t};
-  assert(!peri_timer_armed(t) && h->count < h->reserved);
+  assert(!peri_timer_armed(t) && h->count < h->capacity);
   t->seq = h->seq++;
   sift_up(h, h->count++, e);
 }

@@ -2,8 +2,9 @@
 ** heap.h - the timer heap: an array of (time, timer), smallest first.
 **
 ** Room is reserved when a timer is made, so that arming it can neither
-** allocate nor fail. Timers of equal time come out in the order in which
-** they were armed.
+** allocate nor fail. It is reserved in the heap of the loop, and those of
+** other clocks are made as large: so a timer may be armed in any of them.
+** Timers of equal time come out in the order in which they were armed.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -28,7 +29,7 @@ struct peri_timer {
 };
 
 typedef struct peri_heap_entry {
-  uint64_t when; /* nanoseconds of the loop's clock */
+  uint64_t when; /* nanoseconds of its clock */
   peri_timer *timer;
 } peri_heap_entry;
 
@@ -38,8 +39,12 @@ typedef struct peri_heap {
   uint32_t seq;
 } peri_heap;
 
-/* Makes room for one more timer: 0, or -1 when out of memory. */
+/* Makes room for one more timer in `h`, the loop's, and in those of all other
+** clocks: 0, or -1 when out of memory. */
 int peri_heap_reserve(peri_loop *l, peri_heap *h);
+
+/* Makes room in the heap of a new clock for all timers that there may be. */
+int peri_heap_match(peri_loop *l, peri_heap *h);
 
 /* Gives up the room of one timer, which must not be armed. */
 static inline void peri_heap_unreserve(peri_heap *h) {
@@ -47,7 +52,7 @@ static inline void peri_heap_unreserve(peri_heap *h) {
   h->reserved--;
 }
 
-/* Arms `t` for `when`; it must not be armed and have its room. */
+/* Arms `t` for `when`; it must not be armed, and its room be reserved. */
 void peri_heap_add(peri_heap *h, peri_timer *t, uint64_t when);
 
 /* Disarms `t`; nothing happens if it is not armed. */

@@ -75,7 +75,7 @@ static void info_noted(lua_State *L, peri_loop *l, int index,
 }
 
 /* task:info() -> table: id, name, state ("ready", "running", "waiting", or
-** how it ended), waiting_on and since (aio.now's clock) if it waits, where
+** how it ended), waiting_on and since (loop:time's clock) if it waits, where
 ** (file:line) and parent (a task) if it has not ended; in debug, spawned_at
 ** (file:line) and swallowed, a table with count, raised and waited (file:line)
 ** if it swallowed a cancellation. Never waits. */

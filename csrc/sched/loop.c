@@ -26,6 +26,7 @@ void *peri_realloc(peri_loop *l, void *p, size_t old, size_t size) {
 
 void peri_loop_init(peri_loop *l, lua_State *L) {
   peri_link_init(&l->reaper.link);
+  peri_link_init(&l->frames);
   peri_link_init(&l->ready);
   peri_link_init(&l->batch);
   peri_link_init(&l->leaving);
@@ -58,7 +59,7 @@ static void end_activation(peri_loop *l) {
 /* {== The turn ========================================================= */
 
 int64_t peri_loop_wait(const peri_loop *l) {
-  if (peri_loop_busy(l)) return 0;
+  if (peri_loop_due(l) || !peri_link_alone(&l->frames)) return 0;
   if (!l->timers.count) return PERI_FOREVER;
   uint64_t when = l->timers.at[0].when;
   return when <= l->now ? 0 : (int64_t)(when - l->now);
@@ -96,7 +97,7 @@ static int stuck(peri_loop *l) {
 
 static int poll(peri_loop *l, int64_t limit) {
   if (!l->manual) l->now = l->poller->now();
-  if (!peri_link_alone(&l->ready)) {
+  if (!peri_link_alone(&l->ready) || l->moved) {
     if (++l->unpolled >= SHARE_TURNS || l->now - l->polled >= SHARE_TIME)
       peri_loop_poll(l, 0);
     return 0;
@@ -108,12 +109,27 @@ static int poll(peri_loop *l, int64_t limit) {
   return 0;
 }
 
-void peri_loop_fire(peri_loop *l) {
-  while (l->timers.count && l->timers.at[0].when <= l->now) {
-    peri_timer *t = l->timers.at[0].timer;
-    peri_heap_remove(&l->timers, t);
+static void fire_due(peri_loop *l, peri_heap *h, uint64_t now) {
+  while (h->count && h->at[0].when <= now) {
+    peri_timer *t = h->at[0].timer;
+    peri_heap_remove(h, t);
     t->fire(l, t);
   }
+}
+
+/* The loop's own clock is the oldest. */
+void peri_loop_fire(peri_loop *l) {
+  fire_due(l, &l->timers, l->now);
+  if (!l->moved) return;
+  l->moved = 0;
+  for (uint32_t i = 1; i < l->clock_count; i++)
+    fire_due(l, &l->clocks[i]->timers, l->clocks[i]->now);
+}
+
+/* Who waits there is ready as it is, see emit.c: nobody is looked at. */
+void peri_loop_frame(peri_loop *l) {
+  l->frame_count++;
+  peri_list_splice(&l->ready, &l->frames);
 }
 
 /* Puts what was left over in front of what came since. */
@@ -216,6 +232,7 @@ int peri_loop_round(peri_loop *l, lua_State *L, peri_budget *b) {
 
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at) {
   peri_budget b = {stop_at, UINT32_MAX, STEP_ROUNDS, 0, 0};
+  peri_loop_frame(l);
   peri_loop_poll(l, 0);
   peri_loop_fire(l);
   while (peri_loop_busy(l) && peri_loop_round(l, L, &b)) continue;
@@ -230,11 +247,11 @@ int peri_loop_turn(peri_loop *l, lua_State *L, int64_t limit) {
 
 /* }===================================================================== */
 
-uint64_t peri_loop_after(const peri_loop *l, double seconds) {
+uint64_t peri_time_after(uint64_t now, double seconds) {
   double ns = seconds * 1e9;
-  if (!(ns > 0)) return l->now;
+  if (!(ns > 0)) return now;
   /* A float of a nanosecond count is not exact: never fire early. */
-  return ns < (double)NS_MAX ? l->now + (uint64_t)ns : l->now + NS_MAX;
+  return ns < (double)NS_MAX ? now + (uint64_t)ns : now + NS_MAX;
 }
 
 /* {== Lua values that the loop holds =================================== */

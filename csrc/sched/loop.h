@@ -131,6 +131,15 @@ typedef struct peri_frame {
                             nobody has asked for it yet */
 } peri_frame;
 
+/* A clock that is moved by hand, see clock.h. */
+typedef struct peri_clock {
+  const char *type;
+  uint64_t now; /* nanoseconds; begins at 0 */
+  peri_heap timers;
+  unsigned number;  /* its place in `clocks` of the loop */
+  const char *name; /* which the loop's table of clocks keeps */
+} peri_clock;
+
 /* A slot of the table of tasks. What a task has of logical contexts is here,
 ** as an index of `logicals`, since with pointers tasks would be too large. */
 typedef struct peri_slot {
@@ -173,6 +182,9 @@ enum {
   PERI_STASH_GENERATOR, /* C function: what a generator runs */
   PERI_STASH_CLOSE,     /* coroutine.close */
   PERI_STASH_HOST,      /* C function: what a host does in protected mode */
+  PERI_STASH_CLOCKS,    /* name -> clock; "" -> the loop's own */
+  PERI_STASH_SIGNALS,   /* name -> signal */
+  PERI_STASH_SLEEP,     /* C function: sleeps by a clock */
   PERI_STASH_TASK,      /* metatables */
   PERI_STASH_FUTURE,
   PERI_STASH_CALLBACK,
@@ -198,8 +210,12 @@ struct peri_loop {
   peri_link leaving; /* peri_leaving of the current activation */
   peri_link resting; /* ... of those of this turn that only rest, */
   peri_link rested;  /* ... and of those of the turn before */
+  peri_link frames;  /* tasks that wait for the next frame */
   peri_heap timers;
   uint64_t now;         /* the clock, as of this turn */
+  peri_clock **clocks;  /* the others, from 1 on, as they were made */
+  uint32_t clock_count; /* 1 more than these are, or 0 */
+  uint32_t frame_count; /* frames that have begun; which wraps around */
   uint64_t polled;      /* when the outside was last asked */
   uint32_t unpolled;    /* turns since then */
   uint32_t holds;       /* remote ends and hosts that keep us alive */
@@ -282,6 +298,7 @@ struct peri_loop {
   unsigned probed : 1;    /* `probe` is told of waits. Beside `callback`, so
                              that a look at both is one look. */
   unsigned debug : 1;     /* notes more, and reports leaks */
+  unsigned moved : 1;     /* timers of other clocks may be due */
   unsigned manual : 1;    /* the clock is moved by a test */
   unsigned autojump : 1;  /* ... and jumps to the next timer when idle */
   unsigned shuffle : 1;   /* the ready list is shuffled each turn */
@@ -345,6 +362,9 @@ int peri_loop_round(peri_loop *l, lua_State *L, peri_budget *b);
 ** poller's clock. Never raises. */
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at);
 
+/* A frame begins: what waits for that becomes ready. */
+void peri_loop_frame(peri_loop *l);
+
 /* Runs what is ready now, without asking the outside or the clock. */
 void peri_loop_flush(peri_loop *l, lua_State *L);
 
@@ -352,7 +372,8 @@ void peri_loop_flush(peri_loop *l, lua_State *L);
 ** after each step. Costs nothing where there is none. */
 void peri_loop_watch(peri_loop *l, peri_watch_fn fn);
 
-/* Nanoseconds until a turn is useful: 0 now, PERI_FOREVER if no timer. */
+/* Nanoseconds until a turn is useful: 0 now, PERI_FOREVER if no timer. The
+** other clocks move only where something runs. */
 int64_t peri_loop_wait(const peri_loop *l);
 
 /* Brings the clock up to date where no turn does: in the main chunk. To be
@@ -361,8 +382,11 @@ static inline void peri_loop_clock(peri_loop *l) {
   if (!l->running && !l->manual) l->now = l->poller->now();
 }
 
-/* Nanoseconds from now to `seconds` later, clamped; seconds is no NaN. */
-uint64_t peri_loop_after(const peri_loop *l, double seconds);
+/* The time `seconds` after `now`, clamped; seconds is no NaN. */
+uint64_t peri_time_after(uint64_t now, double seconds);
+static inline uint64_t peri_loop_after(const peri_loop *l, double seconds) {
+  return peri_time_after(l->now, seconds);
+}
 
 /* True in a process that was forked off after the loop was made: it belongs
 ** to the parent. Cheap; where the system does not help, that is known from
@@ -374,6 +398,11 @@ static inline int peri_loop_forked(const peri_loop *l) {
 /* A runnable of the loop's own is ready or running. */
 static inline int peri_loop_busy(const peri_loop *l) {
   return !peri_link_alone(&l->ready) || !peri_link_alone(&l->batch);
+}
+
+/* The next turn has something to do, whatever the time. */
+static inline int peri_loop_due(const peri_loop *l) {
+  return peri_loop_busy(l) || l->moved;
 }
 
 /* Pushes the value at `index` of the stash. Needs one slot on L. */

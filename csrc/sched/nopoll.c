@@ -13,7 +13,7 @@
 
 #define SECOND 1000000000
 
-static uint64_t now(void) {
+uint64_t peri_nopoll_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
@@ -53,7 +53,7 @@ static void drive(peri_loop *l, int begins) {
 
 void peri_nopoll_open(peri_loop *l) {
   static const peri_poller poller = {
-    .now = now, .poll = poll, .alive = none, .wakeup = nothing,
+    .now = peri_nopoll_now, .poll = poll, .alive = none, .wakeup = nothing,
     .forked = none, .drive = drive, .fd = no_fd, .due = none,
     .ring = nothing, .closing = none, .close = close_nothing};
   l->poller = &poller;

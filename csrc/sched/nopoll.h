@@ -9,6 +9,9 @@
 #include "loop.h"
 
 /* Makes the loop wait for time alone. Never fails. */
+/* Its clock: nanoseconds. */
+uint64_t peri_nopoll_now(void);
+
 void peri_nopoll_open(peri_loop *l);
 
 #endif

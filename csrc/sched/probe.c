@@ -3,7 +3,7 @@
 ** what is ready, a limit in real time, and waits, which it counts and
 ** cancels.
 **
-** Lua side: core.manual, advance, shuffle; core.probe -> probe: waits,
+** Lua side: core.manual, shuffle; core.probe -> probe: waits,
 ** `<close>`. There is one probe at a time. The loop points to it, and keeps
 ** it alive, until it is closed; its user value keeps the scope that it
 ** cancels.
@@ -47,17 +47,6 @@ static int manual(lua_State *L) {
     l->now = l->poller->now();
   else if (!lua_isnoneornil(L, 3) && !l->timers.count)
     l->now = (uint64_t)luaL_checkinteger(L, 3) * 1000000000;
-  return 0;
-}
-
-/* core.advance(seconds): moves a manual clock. */
-static int advance(lua_State *L) {
-  peri_loop *l = PERI_LOOP(L);
-  lua_Number s = luaL_checknumber(L, 1);
-  luaL_argcheck(L, s >= 0, 1, "time does not go back");
-  if (!l->manual)
-    return peri_error_raise(L, "EPERM", "the clock is not a manual one");
-  l->now = peri_loop_after(l, s);
   return 0;
 }
 
@@ -241,7 +230,7 @@ static int probe_close(lua_State *L) {
 /* }===================================================================== */
 
 static const luaL_Reg functions[] = {
-  {"manual", manual}, {"advance", advance}, {"shuffle", shuffle},
+  {"manual", manual}, {"shuffle", shuffle},
   {"probe", new_probe}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {

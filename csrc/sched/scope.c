@@ -41,6 +41,7 @@ void peri_scope_init(peri_scope *s, peri_scope *parent, int kind) {
   s->cause = PERI_CAUSE_NONE;
   s->shield = s->reason = s->raised = 0;
   s->effective = parent ? parent->effective : 0;
+  s->clock = parent ? parent->clock : 0;
   if (parent) adopt(parent, s);
 }
 

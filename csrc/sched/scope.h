@@ -37,6 +37,8 @@ struct peri_scope {
   unsigned reason : 1; /* its Cancelled object is in the stash */
   unsigned raised : 1; /* (of a task) Cancelled was raised since the last
                           wait that was not cancelled */
+  unsigned clock : 16; /* by which waits in it go, see clock.h; it is the
+                          parent's unless set when the scope is opened */
   int top;            /* (of a task) of the stack it waits in, as others may
                          resume that; here there is room for it */
 };
@@ -48,6 +50,7 @@ struct peri_scope {
 typedef struct peri_block {
   peri_scope scope;
   peri_timer deadline;
+  unsigned clock;  /* that of the deadline */
   peri_task *task; /* NULL once it is closed */
   peri_scope *culprit; /* a scope around it that makes it effective, once
                           that was found; or NULL */

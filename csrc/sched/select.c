@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "clock.h"
 #include "error.h"
 #include "future.h"
 #include "hand.h"
@@ -38,6 +39,7 @@ typedef struct selection {
   uint32_t count;
   int winner;      /* the index of what was done; 0: none */
   double limit;    /* seconds */
+  unsigned clock;  /* by which these go */
   option options[];
 } selection;
 
@@ -133,7 +135,7 @@ static void withdraw(peri_loop *l, selection *s) {
     if (o->choice.index == s->winner) continue;
     peri_waitlist_remove(waiters_of(o), &o->choice.notice.run);
   }
-  if (s->limit < HUGE_VAL) peri_task_disarm(l, s->task);
+  if (s->limit < HUGE_VAL) peri_task_disarm(l, s->task, s->clock);
   s->task = NULL;
 }
 
@@ -201,8 +203,9 @@ static int park(lua_State *L, peri_loop *l, selection *s) {
     o->choice.task = t;
     peri_waitlist_add(waiters_of(o), &o->choice.notice.run);
   }
+  s->clock = t->inner->clock;
   if (s->limit < HUGE_VAL)
-    peri_task_arm(l, t, peri_loop_after(l, s->limit));
+    peri_task_arm(l, t, s->clock, peri_clock_after(l, s->clock, s->limit));
   return peri_task_park(L, l, &selecting, s, 0);
 }
 

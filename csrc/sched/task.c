@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "clock.h"
 #include "coro.h"
 #include "debug.h"
 #include "error.h"
@@ -41,14 +42,15 @@ static void timer_fire(peri_loop *l, peri_timer *timer) {
   peri_task_leave(l, PERI_OF(timer, peri_task, timer), PERI_COMPLETED);
 }
 
-void peri_task_arm(peri_loop *l, peri_task *t, uint64_t when) {
+void peri_task_arm(peri_loop *l, peri_task *t, unsigned clock,
+                   uint64_t when) {
   assert(peri_link_alone(&t->run.link));
   peri_timer_init(&t->timer, timer_fire);
-  peri_heap_add(&l->timers, &t->timer, when);
+  peri_clock_arm(l, clock, &t->timer, when);
 }
 
-void peri_task_disarm(peri_loop *l, peri_task *t) {
-  peri_heap_remove(&l->timers, &t->timer);
+void peri_task_disarm(peri_loop *l, peri_task *t, unsigned clock) {
+  peri_clock_disarm(l, clock, &t->timer);
   peri_link_init(&t->run.link);
 }
 
@@ -467,7 +469,7 @@ static int resumed(lua_State *L, peri_loop *l, peri_task *t,
                    lua_KContext ctx) {
   int phase = t->out.phase;
   t->out.phase = PERI_RUNNING;
-  if (phase == PERI_COMPLETED) return t->wait->k(L, LUA_YIELD, ctx);
+  if (phase <= PERI_COMPLETED) return t->wait->k(L, LUA_YIELD, ctx);
   if (phase == PERI_KNOTTED) return peri_trace_cycle(L);
   if (phase == PERI_STARVED) return peri_trace_deadlock(L, l, t);
   return peri_task_raise(L, l, t);

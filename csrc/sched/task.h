@@ -52,7 +52,7 @@ enum { /* how a task comes to its end */
 enum { /* phase of a task's wait */
   PERI_RUNNING,   /* it runs, or has ended */
   PERI_NEW,       /* it has not started */
-  PERI_ARMED,     /* parked */
+  PERI_ARMED,     /* parked; or ready as it is, see emit.c */
   PERI_COMPLETED, /* woken by what it waited for */
   PERI_ABORTED,   /* woken by a cancellation */
   PERI_STARVED,   /* woken because nothing can come any more */
@@ -245,11 +245,12 @@ int peri_task_done(lua_State *L, peri_loop *l, int n);
 
 /*
 ** The running task, which is about to park and will be in no list, is woken
-** at `when` unless it was disarmed before. The abort of its wait disarms, also
-** when the time has come; so does who completes it.
+** at `when` by this clock, unless it was disarmed before. The abort of its wait
+** disarms, also when the time has come; so does who completes it.
 */
-void peri_task_arm(peri_loop *l, peri_task *t, uint64_t when);
-void peri_task_disarm(peri_loop *l, peri_task *t);
+void peri_task_arm(peri_loop *l, peri_task *t, unsigned clock,
+                   uint64_t when);
+void peri_task_disarm(peri_loop *l, peri_task *t, unsigned clock);
 
 /* Completes the wait of a parked task, which is in no waitlist any more. */
 void peri_task_wake(peri_loop *l, peri_task *t);

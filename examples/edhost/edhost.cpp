@@ -59,7 +59,7 @@ class loop {
 class scope {
  public:
   explicit scope(const loop &l) {
-    check(perilune_scope_new(l.get(), nullptr, this, &s_));
+    check(perilune_scope_new(l.get(), nullptr, nullptr, this, &s_));
   }
   ~scope() {
     perilune_scope_kill(s_, PERILUNE_KILL_CLOSE);

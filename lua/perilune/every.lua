@@ -8,9 +8,9 @@ local core = require "perilune.core"
 local every = {}
 
 --- Makes an iterator over ticks: `for n in aio.every(0.5) do`. The n-th comes n
--- times so many seconds from now, however long the loop's body takes; a tick that
--- is late comes at once, and those that it has kept from coming are skipped. Never
--- waits; the loop does.
+-- times so many seconds from now, by the clock of the scope, however long the
+-- loop's body takes. Of ticks that are late the last one comes, at once, and those
+-- before it are skipped, as `n` tells. Never waits; the loop does.
 -- @param s seconds, more than 0
 -- @return function that waits for the next tick and returns its number
 function every.every(s)
@@ -24,7 +24,7 @@ function every.every(s)
     local now = core.now()
     local due = math.max(n + 1, (now - start) // s)
     core.sleep(math.max(0, start + due * s - now))
-    n = due
+    n = math.max(due, (core.now() - start) // s)
     return math.tointeger(n)
   end
 end

@@ -32,6 +32,10 @@ local aio = {
   scope = core.scope,
   shield = core.shield,
   time_left = core.time_left,
+  -- time and frames that a program makes
+  clock = core.clock,
+  signal = core.signal,
+  next_frame = core.next_frame,
   -- between tasks
   lock = core.lock,
   semaphore = core.semaphore,

@@ -183,7 +183,7 @@ local ROUNDS = 1000
 local LAST_TURNS = 16 -- that tasks get when there is no time left
 
 local function left(state)
-  return math.max(0, state.deadline - core.now())
+  return math.max(0, state.deadline - core.loop:time())
 end
 
 -- Lets everybody go on who need not wait.
@@ -279,7 +279,7 @@ local function shutdown(state)
     core.stop_servers(state.mark)
   end
   core.grace(state.grace, true)
-  state.deadline = core.now() + state.grace
+  state.deadline = core.loop:time() + state.grace
   state.handle:cancel "shutdown"
   end_tasks(state)
   run_hooks(state)

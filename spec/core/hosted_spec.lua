@@ -190,4 +190,17 @@ describe("a hosted loop", function()
       loop:step()
     ]])
   end)
+
+  it("begins a frame, once", function()
+    expect("0 0 1 2 3 inf\n", [[
+      local n = 0
+      aio.spawn(function()
+        for i = 1, 3 do aio.next_frame(); n = i end
+      end)
+      loop:step()
+      io.write(n, " ", loop:step(), " ")
+      for _ = 1, 3 do io.write(n, " "); loop:step() end
+      print(loop:step())
+    ]])
+  end)
 end)

@@ -221,7 +221,7 @@ static void scenes_leave_nothing(void) {
   world_open(&w);
   for (int i = 0; i < 1000; i++) {
     perilune_scope *s;
-    EQUAL(perilune_scope_new(w.p, NULL, NULL, &s), PERILUNE_OK);
+    EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &s), PERILUNE_OK);
     for (int k = 0; k < 5; k++)
       perilune_task_release(world_spawn(
         &w, s, "local f = aio.future() aio.timeout(10, f.await, f)"));

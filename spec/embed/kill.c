@@ -25,7 +25,7 @@ static int touch(lua_State *L) {
 
 static entity *entity_new(world *w, perilune_scope *parent) {
   entity *e = calloc(1, sizeof *e);
-  EQUAL(perilune_scope_new(w->p, parent, e, &e->scope), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w->p, parent, NULL, e, &e->scope), PERILUNE_OK);
   lua_register(w->L, "touch", touch);
   return e;
 }

@@ -127,7 +127,7 @@ static void *call_elsewhere(void *arg) {
         perilune_timeout(w->p) == 0 && perilune_fd(w->p) == -1 &&
         perilune_close(w->p, 0, 0) == PERILUNE_ETHREAD &&
         perilune_future_new(w->p, &f) == PERILUNE_ETHREAD &&
-        perilune_scope_new(w->p, NULL, NULL, &s) == PERILUNE_ETHREAD &&
+        perilune_scope_new(w->p, NULL, NULL, NULL, &s) == PERILUNE_ETHREAD &&
         perilune_spawn(w->p, NULL, w->L, 0, NULL) == PERILUNE_ETHREAD;
   return ok;
 }

@@ -7,7 +7,7 @@
 
 static perilune_scope *scope(world *w, perilune_scope *parent, void *ud) {
   perilune_scope *s;
-  EQUAL(perilune_scope_new(w->p, parent, ud, &s), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w->p, parent, NULL, ud, &s), PERILUNE_OK);
   return s;
 }
 
@@ -145,11 +145,11 @@ static void scopes_check_their_parent(void) {
   world_open(&w);
   world_open(&v);
   perilune_scope *a = scope(&w, NULL, NULL);
-  EQUAL(perilune_scope_new(v.p, a, NULL, &s), PERILUNE_EARG);
+  EQUAL(perilune_scope_new(v.p, a, NULL, NULL, &s), PERILUNE_EARG);
   luaL_loadstring(v.L, "say 'ran'");
   EQUAL(perilune_spawn(v.p, a, v.L, 0, NULL), PERILUNE_ECLOSED);
   perilune_scope_kill(a, PERILUNE_KILL_DROP);
-  EQUAL(perilune_scope_new(w.p, a, NULL, &s), PERILUNE_ECLOSED);
+  EQUAL(perilune_scope_new(w.p, a, NULL, NULL, &s), PERILUNE_ECLOSED);
   CHECK(!s);
   perilune_scope_release(a);
   world_close(&w);

@@ -52,7 +52,7 @@ static void slice_is_told_of(void) {
   perilune_scope *s;
   int me;
   open_sliced(&w, PERILUNE_CONTINUE);
-  EQUAL(perilune_scope_new(w.p, NULL, &me, &s), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, &me, &s), PERILUNE_OK);
   spawn(&w, s, "for i = 1, 10000 do end say 'end'");
   world_settle(&w);
   CHECK(overruns >= 9 && overruns <= 30);
@@ -217,7 +217,7 @@ static void preempted_tasks_can_be_killed(void) {
     world w;
     perilune_scope *s;
     open_sliced(&w, PERILUNE_PREEMPT);
-    EQUAL(perilune_scope_new(w.p, NULL, NULL, &s), PERILUNE_OK);
+    EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &s), PERILUNE_OK);
     spawn(&w, s, "local x <close> = setmetatable({}, {__close = function()\n"
                  "  say 'closed' end}) while true do end");
     spawn(&w, s, "aio.coroutine.wrap(function()\n"
@@ -360,7 +360,7 @@ static void killed_in_handlers_of_the_killed(void) {
   world w;
   perilune_scope *s;
   open_sliced(&w, PERILUNE_KILL);
-  EQUAL(perilune_scope_new(w.p, NULL, NULL, &s), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &s), PERILUNE_OK);
   for (int i = 0; i < 2; i++)
     spawn(&w, s, "local x <close> = setmetatable({}, {__close = function()\n"
                  "  say 'closing' while true do pcall(function()\n"
@@ -389,7 +389,7 @@ static void overruns_may_kill_the_scope(void) {
   world w;
   c.on_overrun = kill_scope;
   world_open_with(&w, &c);
-  EQUAL(perilune_scope_new(w.p, NULL, NULL, &doomed), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &doomed), PERILUNE_OK);
   spawn(&w, doomed, "aio.sleep(100)");
   spawn(&w, doomed, forever);
   EQUAL(world_settle(&w), PERILUNE_IDLE);
@@ -475,8 +475,8 @@ static void resumes_are_told_of(void) {
   world w;
   *trail = 0;
   world_open_with(&w, &c);
-  EQUAL(perilune_scope_new(w.p, NULL, a, &s), PERILUNE_OK);
-  EQUAL(perilune_scope_new(w.p, NULL, b, &r), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, a, &s), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, b, &r), PERILUNE_OK);
   spawn(&w, s, "aio.yield()");
   spawn(&w, r, "");
   world_do(&w, "aio.loop():call_soon(say, 'callback')");
@@ -500,7 +500,7 @@ static void resumes_may_be_prevented(void) {
   world w;
   *trail = 0;
   world_open_with(&w, &c);
-  EQUAL(perilune_scope_new(w.p, NULL, NULL, &doomed), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &doomed), PERILUNE_OK);
   spawn(&w, doomed, "say 'not this'");
   spawn(&w, doomed, "say 'not this'");
   EQUAL(world_settle(&w), PERILUNE_IDLE);

@@ -214,7 +214,7 @@ static void abandon_comes_from_a_kill(void) {
   perilune_scope *s;
   abandoned = 0;
   begin(&w, "");
-  EQUAL(perilune_scope_new(w.p, NULL, NULL, &s), PERILUNE_OK);
+  EQUAL(perilune_scope_new(w.p, NULL, NULL, NULL, &s), PERILUNE_OK);
   perilune_task_release(world_spawn(&w, s, "load()"));
   world_settle(&w);
   EQUAL(perilune_future_on_abandon(made, on_abandon, &ud), PERILUNE_OK);

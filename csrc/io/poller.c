@@ -27,6 +27,7 @@
 #include "poller.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <lauxlib.h>
 #include <stdlib.h>
 
@@ -397,10 +398,31 @@ int peri_outside_init(peri_loop *l, outside *p, uv_loop_t *uv) {
   return 0;
 }
 
+#ifdef _WIN32
+
+static int look_for_room(void) {
+  return 0;
+}
+
+#else
+
+/* Is there room for two pipes? The first loop of a process makes one for its
+** signals, after another descriptor, and libuv aborts if it cannot. */
+static int look_for_room(void) {
+  int fds[] = {-1, -1, -1, -1};
+  int status = pipe(fds) || pipe(fds + 2) ? uv_translate_sys_error(errno) : 0;
+  for (int i = 0; i < 4; i++)
+    if (fds[i] >= 0) close(fds[i]);
+  return status;
+}
+
+#endif
+
 /* Makes a uv loop with our handles, which keep nothing alive: 0, or a uv
 ** status. */
 static int init(peri_loop *l, outside *p) {
-  int status = uv_loop_init(&p->made);
+  int status = look_for_room();
+  if (!status) status = uv_loop_init(&p->made);
   if (status) return status;
   status = peri_outside_init(l, p, &p->made);
   if (status) {

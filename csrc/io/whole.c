@@ -8,12 +8,16 @@
 #include "whole.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "status.h"
+
 #define PIECE ((size_t)1 << 20) /* between two looks at `stop` */
 #define FIRST 4096u  /* for files that do not say how long they are */
+#define DEVICE_MOST ((size_t)16 << 20) /* read from what may have no end */
 #define TRIES 16     /* names for a temporary file */
 #define NAME_ROOM 32 /* for such a name */
 
@@ -89,8 +93,10 @@ static int read_piece(int fd, char *at, size_t room) {
 
 /* `room` bytes are there; at least one more than the file has, so that its
 ** end is seen without getting more. */
-static int read_all(peri_whole *all, size_t room, int fd, atomic_int *stop) {
+static int read_all(peri_whole *all, size_t room, size_t most, int fd,
+                    atomic_int *stop) {
   for (;;) {
+    if (all->len >= most) return PERI_ELIMIT;
     if (!all->bytes || all->len == room) {
       if (all->bytes) room += room / 2;
       char *more = realloc(all->bytes, room);
@@ -109,7 +115,9 @@ int peri_whole_read(peri_whole *all, const char *path, atomic_int *stop) {
   int fd = open_plain(path, UV_FS_O_RDONLY, &st);
   if (fd < 0) return fd;
   size_t room = st.st_size < FIRST ? FIRST : (size_t)st.st_size + 1;
-  int status = read_all(all, room, fd, stop);
+  int is_device = (st.st_mode & S_IFMT) == S_IFCHR;
+  size_t most = is_device ? DEVICE_MOST : SIZE_MAX;
+  int status = read_all(all, room, most, fd, stop);
   close_file(fd);
   return status;
 }

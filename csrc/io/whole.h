@@ -22,7 +22,7 @@ typedef struct peri_whole {
 */
 
 /* Reads a file up to its end; what it has got is the caller's to free, also
-** if it failed. */
+** if it failed. PERI_ELIMIT for a device that has not ended after 16 MiB. */
 int peri_whole_read(peri_whole *all, const char *path, atomic_int *stop);
 
 /* Writes a file, which it makes if need be; `how` is UV_FS_O_TRUNC or

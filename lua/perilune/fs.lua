@@ -24,7 +24,8 @@ function fs.open(path, mode)
 end
 
 --- Reads a whole file. Waits.
--- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
+-- @param path of the file; a FIFO or a socket is refused, with code ESPIPE, and a
+--   device that does not end, /dev/zero, with ELIMIT after 16 MiB
 -- @return string; or nil, message, code
 function fs.read_file(path)
   return call.read_file(path)

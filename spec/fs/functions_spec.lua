@@ -29,6 +29,10 @@ describe("read_file", function()
     assert.equal("", fs.read_file "/dev/null")
   end))
 
+  it("gives up on a device that does not end", inside(function()
+    failed("ELIMIT", fs.read_file "/dev/zero")
+  end))
+
   it("says what is not there", inside(function(dir)
     local got, why, code = fs.read_file(dir .. "/none")
     assert.is_nil(got)

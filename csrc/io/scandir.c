@@ -157,8 +157,8 @@ static const peri_wait scanning = {"scandir", peri_work_abort, next_k,
                                    peri_work_drop};
 
 /* `for entry in listing do`: in no order, each a table with `name` and `type`,
-** as that of lstat; "." and ".." are left out. What goes wrong is raised, as an
-** error object. The iterator waits. */
+** as that of lstat, and `path` in a recursive one; "." and ".." are left out.
+** What goes wrong is raised, as an error object. The iterator waits. */
 static int listing_next(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   peri_work_box *b = luaL_checkudata(L, 1, TYPE);
@@ -182,9 +182,8 @@ static int listing_close(lua_State *L) {
   return 1;
 }
 
-/* aio.fs.scandir(path) -> listing. What is in a directory: `for entry in
-** aio.fs.scandir(path) do`. It is opened by the loop, and closed at its end; hold
-** the listing in a `<close>` variable to have it closed early. Never waits. */
+/* core.fs.scandir(path) -> listing, which is opened when it is read. Never
+** waits. */
 static int fs_scandir(lua_State *L) {
   peri_fs_check_path(L, 1, "scandir");
   size_t n = lua_rawlen(L, 1) + 1;

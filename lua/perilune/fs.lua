@@ -11,7 +11,78 @@ local core = require "perilune.core"
 local LIMIT = 1024 -- events that a watch keeps
 
 local call = core.fs
-local fs = { scandir = call.scandir }
+local fs = {}
+
+-- Options of `fname`, the third argument or the second, that are all booleans.
+local function check_options(fname, arg, opts, known)
+  if opts ~= nil and type(opts) ~= "table" then
+    check.fail(arg, fname, "table expected, got " .. check.typename(opts), 1)
+  end
+  for name, value in pairs(opts or {}) do
+    if name ~= known then
+      check.fail(arg, fname, ("unknown option '%s'"):format(tostring(name)), 1)
+    elseif type(value) ~= "boolean" then
+      check.fail(arg, fname, ("option '%s' must be a boolean"):format(known), 1)
+    end
+  end
+end
+
+-- A listing of all that is below a directory: the listings that are being read, the
+-- innermost last. The first one stays, and answers when all is told, or closed.
+local Tree = {}
+Tree.__index = Tree
+
+function Tree:close()
+  for i = #self, 1, -1 do
+    self[i].entries:close()
+    self[i + 1] = nil
+  end
+  return true
+end
+Tree.__close = Tree.close
+
+-- A directory that is gone before it could be read has nothing in it.
+local function next_entry(self, level)
+  local ok, entry = core.pcall(level.entries)
+  if ok then return entry end
+  local again = entry.code == "EBUSY" or level == self[1]
+  if not again and self[#self] == level then self[#self] = nil end
+  if again or entry.code ~= "ENOENT" then error(entry, 0) end
+end
+
+function Tree:__call()
+  local level, entry
+  repeat
+    level = self[#self]
+    entry = next_entry(self, level)
+    if not entry and #self > 1 and self[#self] == level then
+      self[#self] = nil
+    end
+  until entry or level == self[1]
+  if not entry then return nil end
+  entry.path = level.path .. entry.name
+  if entry.type == "directory" then
+    self[#self + 1] = { path = entry.path .. "/", entries = call.scandir(entry.path) }
+  end
+  return entry
+end
+
+--- What is in a directory: `for entry in aio.fs.scandir(path) do`. It is opened by
+-- the loop, and closed at its end; hold the listing in a `<close>` variable to have it
+-- closed early. Never waits.
+-- @param path of the directory
+-- @param opts table or nil: `recursive` (false): also what is in the directories in
+--   it, each after the entry of its directory. Links are not followed. As many
+--   directories are open as are inside one another. One that cannot be read raises,
+--   and asking on goes on behind it
+-- @return listing
+function fs.scandir(path, opts)
+  check_options("scandir", 2, opts, "recursive")
+  local entries = call.scandir(path)
+  if not (opts and opts.recursive) then return entries end
+  local prefix = path:sub(-1) == "/" and path or path .. "/"
+  return setmetatable({ { path = prefix, entries = entries } }, Tree)
+end
 
 --- Opens a file, to be read and written in pieces, with the methods of transports and
 -- a few more. Waits.
@@ -31,19 +102,6 @@ function fs.read_file(path)
   return call.read_file(path)
 end
 
-local function check_options(opts)
-  if opts ~= nil and type(opts) ~= "table" then
-    check.fail(3, "write_file", "table expected, got " .. check.typename(opts), 1)
-  end
-  for name, value in pairs(opts or {}) do
-    if name ~= "atomic" then
-      check.fail(3, "write_file", ("unknown option '%s'"):format(tostring(name)), 1)
-    elseif type(value) ~= "boolean" then
-      check.fail(3, "write_file", "option 'atomic' must be a boolean", 1)
-    end
-  end
-end
-
 --- Writes a whole file, which is made if it is not there. Waits.
 -- @param path of the file; a FIFO or a socket is refused, with code ESPIPE
 -- @param data string or number
@@ -53,7 +111,7 @@ end
 --   the old one, but not its owner; a link stays, and what it leads to is replaced
 -- @return true; or nil, message, code
 function fs.write_file(path, data, opts)
-  check_options(opts)
+  check_options("write_file", 3, opts, "atomic")
   return call.write_file(path, data, opts and opts.atomic)
 end
 

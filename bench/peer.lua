@@ -242,6 +242,60 @@ function workloads.process(operations)
   stop(operations)
 end
 
+-- Files: those that bench/run has made. The io_ ones do the same with io.
+
+local PIECE <const> = 65536
+local DIR <const> = "build/bench/"
+
+local function read_pieces(file)
+  repeat local data = file:read(PIECE) until not data
+  file:close()
+end
+
+function workloads.pieces(megabytes)
+  start()
+  read_pieces(assert(aio.fs.open(DIR .. megabytes .. "MB")))
+  stop(megabytes)
+end
+
+function workloads.io_pieces(megabytes)
+  start()
+  read_pieces(assert(io.open(DIR .. megabytes .. "MB", "rb")))
+  stop(megabytes)
+end
+
+-- A hash that is quick to reckon, so that reading is most of the work.
+local function hash(text)
+  local h = #text
+  for at = 1, #text - 7, 8 do
+    h = (h ~ string.unpack("i8", text, at)) * 0x100000001b3
+  end
+  return h
+end
+
+local function small_files(count)
+  local list = {}
+  for i = 1, count do list[i] = DIR .. "small/" .. i end
+  return list
+end
+
+function workloads.hash(count)
+  local list = small_files(count)
+  start()
+  aio.map(list, function(path) return hash(assert(aio.fs.read_file(path))) end, LIMIT)
+  stop(count)
+end
+
+function workloads.io_hash(count)
+  local list = small_files(count)
+  start()
+  for i = 1, count do
+    local file <close> = assert(io.open(list[i], "rb"))
+    hash(file:read "a")
+  end
+  stop(count)
+end
+
 -- Servers --------------------------------------------------------------------
 
 local servers = {}

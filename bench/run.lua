@@ -197,6 +197,32 @@ function parts.process()
   row(what, ratio(theirs, cost(peer .. " process")), "x", ">=", 3)
 end
 
+-- Files in the system's memory, so that the disk is not measured. Those that are
+-- small are read by threads of the pool, which costs more than the reading, but
+-- keeps nobody waiting.
+function parts.files()
+  local megabytes <const>, count <const>, size <const> = 256, 10000, 1000
+  local dir <const> = "build/bench/"
+  local make = "[ -e %s ] || (head -c %d /dev/zero | tr '\\0' x > %s)"
+  local big = dir .. megabytes .. "MB"
+  assert(succeeds(make:format(big, megabytes << 20, big)))
+  local small = "[ -e %s/%d ] || { mkdir -p %s && cd %s && head -c %d /dev/zero |"
+    .. " split -a 5 -b %d --numeric-suffixes=1 - && for f in x*; do mv $f"
+    .. " $(expr ${f#x} + 0); done; }"
+  small = small:format(dir .. "small", count, dir .. "small", dir .. "small",
+    count * size, size)
+  local function cost(name, n)
+    return function() return (workload(name, n)) end
+  end
+  row("read 256 MiB by 64 KiB, to io.read",
+    ratio(cost("io_pieces", megabytes), cost("pieces", megabytes)), "x", ">=", 0.8)
+  if not succeeds(small) then
+    return skip("hash 10,000 files of 1 kB, to io", "they cannot be made")
+  end
+  print(("%-46s %11s"):format("hash 10,000 files of 1 kB, to io", ("%.2f x"):format(
+    ratio(cost("io_hash", count), cost("hash", count)))))
+end
+
 function parts.allocations()
   -- The task itself, and the permit; the others allocate nothing.
   local bars = { spawn = 1, semaphore = 1 }
@@ -323,7 +349,8 @@ end
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
-  "between", "process", "allocations", "echo", "lines", "churn", "memory", "startup" }
+  "between", "process", "files", "allocations", "echo", "lines", "churn", "memory",
+  "startup" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

@@ -257,16 +257,12 @@ static int read_cached(peri_file *f) {
 
 #endif
 
-static void queue(peri_file *f) {
-  f->asked = f->next;
-  f->queued = 1;
-  peri_file_begin(f, PERI_FILE_READ);
-}
-
 int peri_file_ask(peri_file *f) {
   if (prepare(f)) return UV_ENOMEM;
-  f->queued = 0;
-  if (!read_cached(f)) queue(f);
+  f->queued = !read_cached(f);
+  if (!f->queued) return 0;
+  f->asked = f->next;
+  peri_file_begin(f, PERI_FILE_READ);
   return 0;
 }
 
@@ -281,7 +277,7 @@ int peri_file_take(peri_file *f) {
   f->fresh = 0;
   if (n < f->asked) return 0;
   if (f->next < MOST) f->next *= 2;
-  if (f->plain && f->queued && n > FIRST && !prepare(f)) queue(f);
+  if (f->plain && f->queued && n > FIRST) peri_file_ask(f);
   return 0;
 }
 

@@ -82,4 +82,63 @@ describe("files", function()
       assert(run.cancelled or s.listed)
     end,
   })
+
+  local PIECE <const> = 40000 -- two are more than a file gathers
+
+  helper.explore("hold whole pieces, in the order of their writers", {
+    cancel = "both",
+    outside = true,
+    seeds = 3,
+    cancel_seeds = 2,
+    scenario = function(s)
+      s.path, s.taken = os.tmpname(), {}
+      local file <close> = assert(fs.open(s.path, "w"))
+      aio.group(nil, function(g)
+        g:spawn(function()
+          for i = 1, 4 do
+            if file:write(tostring(i):rep(PIECE)) then s.taken[#s.taken + 1] = i end
+          end
+        end)
+      end)
+    end,
+    invariant = function(s)
+      local text = text_of(s.path)
+      for at, i in ipairs(s.taken) do
+        assert.equal(tostring(i):rep(PIECE), text:sub((at - 1) * PIECE + 1, at * PIECE))
+      end
+      assert.is_true(#text <= (#s.taken + 1) * PIECE and #text % PIECE == 0)
+      os.remove(s.path)
+    end,
+  })
+
+  local parts = {}
+  for i = 1, 30000 do parts[i] = ("%06d"):format(i) end
+  local TEXT <const> = table.concat(parts)
+
+  helper.explore("give each byte to one reader", {
+    cancel = "both",
+    outside = true,
+    seeds = 3,
+    cancel_seeds = 2,
+    scenario = function(s)
+      s.path, s.got = os.tmpname(), {}
+      place.write(s.path, TEXT)
+      local file <close> = assert(fs.open(s.path))
+      local function read()
+        local _ <close> = s.lock:acquire()
+        local data = file:read(50000)
+        if data then s.got[#s.got + 1] = data end
+      end
+      s.lock = aio.lock()
+      aio.group(nil, function(g)
+        for _ = 1, 4 do g:spawn(read) end
+      end)
+    end,
+    invariant = function(s, run)
+      local got = table.concat(s.got)
+      assert.is_true(got == TEXT:sub(1, #got))
+      assert.is_true(run.cancelled or got == TEXT)
+      os.remove(s.path)
+    end,
+  })
 end)

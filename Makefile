@@ -20,6 +20,7 @@ PREFIX ?= /usr/local
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
 BUILD ?= build
+SHOT ?= 460
 OBJCOPY ?= objcopy
 # Where a package manager such as luarocks knows better than pkg-config:
 # LUA_INCDIR, UV_INCDIR and UV_LIBDIR.
@@ -37,7 +38,7 @@ VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
 .DEFAULT_GOAL := all
 .PHONY: all test explore demo asan valgrind gcstress oom lint bench docs \
   install clean help setup test-sched module hosts variants library \
-  install-library test-embed FORCE
+  install-library test-embed lander lander-shot test-lander FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -53,8 +54,9 @@ unexport LUA_INIT LUA_INIT_5_4 LUA_PATH_5_4 LUA_CPATH_5_4
 # How much .ci/setup has to look for depends on what is to be made. SETUP=off
 # leaves it out, for package managers, which have seen to that themselves.
 SETUP_GROUP := $(strip $(if $(filter lint valgrind,$(MAKECMDGOALS)),ci, \
+  $(if $(filter lander lander-shot,$(MAKECMDGOALS)),lander, \
   $(if $(filter-out all module variants install,$(or $(MAKECMDGOALS),all)), \
-  base,build)))
+  base,build))))
 
 
 # Compiling -------------------------------------------------------------------
@@ -230,6 +232,19 @@ $(eval $(call embed_test,asan,$(BUILD)/asan,-O1 -g $$(ASAN_FLAGS) \
   $$(UV_CFLAGS),$$(UV_LIBS)))
 $(eval $(call embed_test,nouv,$(BUILD)/nouv,$$(CFLAGS) $$(NOUV_CFLAGS),))
 
+# A host with a window. SDL's headers are not held to our warnings.
+LANDER := $(BUILD)/lander/lander
+LANDER_SOURCES := $(wildcard examples/lander/*.c)
+SDL_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags sdl2))
+
+$(LANDER): $(LANDER_SOURCES) examples/lander/host.h csrc/perilune.h \
+  $(BUILD)/libperilune.a | setup
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(HOST_CFLAGS) -Icsrc $(SDL_CFLAGS) $(CFLAGS) -o $@ \
+	  $(LANDER_SOURCES) $(BUILD)/libperilune.a $(LUA_LIBS) $(UV_LIBS) \
+	  $(shell pkg-config --libs sdl2) -lm -pthread
+
 module: $(BUILD)/perilune/core.so
 
 hosts: $(BUILD)/host/oom $(BUILD)/asan/perilune/core.so \
@@ -289,6 +304,15 @@ test-embed: setup library $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/
 	@$(BUILD)/embed/test $(CASE)
 	@$(BUILD)/nouv/embed/test $(CASE)
 	@$(asan_env) $(BUILD)/asan/embed/test $(CASE)
+
+lander: setup $(LANDER) ## build and play examples/lander, which takes SDL2
+	@$(LANDER)
+
+lander-shot: setup $(LANDER) ## write build/lander.png, a picture of that
+	@$(LANDER) --headless --frames $(SHOT) --shot $(SHOT) $(BUILD)/lander.png
+
+test-lander: setup ## run examples/lander without a window, and compare
+	@spec/embed/lander "$(MAKE)" $(LANDER)
 
 gcstress: setup module $(BUILD)/host/oom $(PROCESS) ## scenarios and specs with the harshest collector
 	@spec/stress/run plain:gc

@@ -3,15 +3,17 @@
 **
 **   client echo  PORT SIZE CONNECTIONS SECONDS PID
 **   client line  PORT SIZE CONNECTIONS SECONDS PID
+**   client udp   PORT SIZE CONNECTIONS SECONDS PID
 **   client churn PORT SIZE CONNECTIONS SECONDS PID
 **   client idle  PORT SIZE CONNECTIONS -       PID
 **
 ** Each connection has one message under way: it is sent, its echo read, and
 ** the next one sent. In "line" a message is 100 lines of SIZE bytes, each of
-** which counts. In "churn" every message has a connection of its own. PID is
-** the server, whose CPU time is read when measuring begins and ends. Not
-** measured are the first message of each connection, and a fifth of SECONDS
-** after that. One line is printed:
+** which counts. In "udp" it is a datagram, and a connection a socket for them.
+** In "churn" every message has a connection of its own. PID is the server,
+** whose CPU time is read when measuring begins and ends. Not measured are the
+** first message of each connection, and a fifth of SECONDS after that. One
+** line is printed:
 **
 **   MESSAGES WALL_SECONDS SERVER_CPU_SECONDS
 **
@@ -51,7 +53,7 @@ typedef struct connection {
   unsigned proven : 1;   /* a first echo was compared byte by byte */
 } connection;
 
-static enum { ECHO, LINE, CHURN, IDLE } mode;
+static enum { ECHO, LINE, UDP, CHURN, IDLE } mode;
 static struct sockaddr_in server;
 static pid_t server_pid;
 static char *message;
@@ -110,9 +112,9 @@ static void spread(int fd) {
 }
 
 static void open_connection(connection *c) {
-  int one = 1;
+  int one = 1, type = mode == UDP ? SOCK_DGRAM : SOCK_STREAM;
   memset(c, 0, sizeof *c);
-  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  c->fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (c->fd < 0) fail("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   if (mode == CHURN) spread(c->fd);
@@ -221,7 +223,8 @@ static void make_message(size_t length) {
 }
 
 int main(int argc, char **argv) {
-  static const char *const modes[] = {"echo", "line", "churn", "idle"};
+  static const char *const modes[] = {"echo", "line", "udp", "churn",
+                                      "idle"};
   if (argc != 7) {
     fputs("usage: client MODE PORT SIZE CONNECTIONS SECONDS PID\n", stderr);
     return 2;

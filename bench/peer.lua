@@ -322,6 +322,14 @@ function servers.serve_echo_task(port)
   end)
 end
 
+function servers.serve_udp_task(port)
+  local socket <close> = assert(aio.udp.bind("127.0.0.1", port))
+  ready()
+  for data, host, from in socket do
+    socket:send(data, host, from)
+  end
+end
+
 function servers.serve_line_task(port)
   serve(port, function(conn)
     while true do

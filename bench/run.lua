@@ -296,6 +296,19 @@ function parts.echo()
   echo(65536, 100, 0.70)
 end
 
+function parts.udp()
+  local what <const> = "UDP echo, 64 B, 100 sockets"
+  local python = os.getenv("BENCH_PYTHON") or "python3"
+  if not can_serve(what) then return end
+  local ours = peer .. " serve_udp_task"
+  row(what, versus(ours, plain .. " udp", "udp", 64, 100), "x", ">=", 0.9)
+  if not succeeds(python .. " -c 'import asyncio'") then
+    return skip(what .. ", to asyncio", "there is no python3")
+  end
+  row(what .. ", to asyncio", versus(ours, python .. " bench/datagrams.py", "udp", 64, 100),
+    "x", ">=", 3)
+end
+
 function parts.lines()
   local what = "answered lines, 50 connections, to asyncio"
   local python = os.getenv("BENCH_PYTHON") or "python3"
@@ -349,7 +362,7 @@ end
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
-  "between", "process", "files", "allocations", "echo", "lines", "churn", "memory",
+  "between", "process", "files", "allocations", "echo", "udp", "lines", "churn", "memory",
   "startup" }
 
 local wanted = #arg > 0 and arg or order

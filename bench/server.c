@@ -2,12 +2,12 @@
 ** server.c - an echo server in plain C on libuv: what a server on libuv can
 ** hope for, and what bench/run compares the library's with.
 **
-**   server PORT
+**   server [udp] PORT
 **
 ** Listens on 127.0.0.1, prints READY, serves until it is killed. It does as
 ** little as libuv allows: all connections read into one buffer, and what was
 ** read is written at once. Only what the kernel does not take is copied, and
-** nothing is read until it has left.
+** nothing is read until it has left. A datagram is sent back at once.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -73,13 +73,35 @@ static void on_connection(uv_stream_t *server, int status) {
   uv_read_start((uv_stream_t *)connection, give_buffer, on_read);
 }
 
-int main(int argc, char **argv) {
-  uv_tcp_t server;
-  struct sockaddr_in address;
-  uv_ip4_addr("127.0.0.1", argc > 1 ? atoi(argv[1]) : 0, &address);
+static void on_datagram(uv_udp_t *socket, ssize_t n, const uv_buf_t *buf,
+                        const struct sockaddr *from, unsigned flags) {
+  (void)flags;
+  if (n < 0) fail("receive", (int)n);
+  uv_buf_t all = uv_buf_init(buf->base, (unsigned)n);
+  if (from) uv_udp_try_send(socket, &all, 1, from);
+}
+
+static int serve_datagrams(const struct sockaddr *address) {
+  static uv_udp_t socket;
+  uv_udp_init(uv_default_loop(), &socket);
+  int status = uv_udp_bind(&socket, address, 0);
+  return status ? status
+                : uv_udp_recv_start(&socket, give_buffer, on_datagram);
+}
+
+static int serve_streams(const struct sockaddr *address) {
+  static uv_tcp_t server;
   uv_tcp_init(uv_default_loop(), &server);
-  uv_tcp_bind(&server, (struct sockaddr *)&address, 0);
-  int status = uv_listen((uv_stream_t *)&server, BACKLOG, on_connection);
+  uv_tcp_bind(&server, address, 0);
+  return uv_listen((uv_stream_t *)&server, BACKLOG, on_connection);
+}
+
+int main(int argc, char **argv) {
+  struct sockaddr_in in;
+  const struct sockaddr *address = (struct sockaddr *)&in;
+  int udp = argc > 2;
+  uv_ip4_addr("127.0.0.1", argc > 1 ? atoi(argv[1 + udp]) : 0, &in);
+  int status = udp ? serve_datagrams(address) : serve_streams(address);
   if (status) fail("listen", status);
   puts("READY");
   fflush(stdout);

@@ -341,18 +341,26 @@ local function listener(run)
   end
 end
 
--- While it runs nothing is collected, so that no finalizer changes what
--- happens; afterwards as much as it has made.
-local function alone(opts, run)
+-- Collects between runs, when there is twice as much as after the last time.
+local function collector()
+  local limit = 2 * collectgarbage "count"
+  return function()
+    if collectgarbage "count" > limit then
+      collectgarbage()
+      limit = 2 * collectgarbage "count"
+    end
+  end
+end
+
+-- While it runs nothing is collected, so that no finalizer changes what happens.
+local function alone(opts, run, collect)
   run.reports, run.secondary, run.ok = {}, {}, false
   core.manual(true, true, BEGINNING)
   collectgarbage "stop"
-  local used = collectgarbage "count"
   local ok, err = pcall(aio.run, { signals = false, on_error = listener(run) }, once, opts, run)
   core.shuffle(nil)
-  used = collectgarbage "count" - used
   collectgarbage "restart"
-  collectgarbage("step", math.max(0, used // 1 * 2))
+  collect()
   if not core.idle() then
     testing.settle()
   end
@@ -366,14 +374,14 @@ local function alone(opts, run)
 end
 
 -- Cancels at each wait of a run that was not cancelled.
-local function cancel_each(opts, plain, counts)
+local function cancel_each(opts, plain, counts, collect)
   local first, last = opts.cancel_at or 1, opts.cancel_at or plain.waits
   for _, whom in ipairs(CANCEL[opts.cancel or "body"]) do
     for at = first, last do
       for _, when in ipairs(opts.when and { opts.when } or WHENS) do
         local run = { seed = plain.seed, cancel = whom, cancel_at = at, when = when }
         counts.runs = counts.runs + 1
-        counts.points = counts.points + (alone(opts, run).cancelled and 1 or 0)
+        counts.points = counts.points + (alone(opts, run, collect).cancelled and 1 or 0)
       end
     end
   end
@@ -381,15 +389,16 @@ end
 
 local function explore(opts)
   local counts = { seeds = 0, runs = 0, waits = 0, points = 0 }
+  local collect = collector()
   local first = opts.seed or 0
   local last = opts.seed or (opts.seeds or SEEDS) - 1
   local cancelled = opts.seed or (opts.cancel_seeds or CANCEL_SEEDS) - 1
   for seed = first, last do
-    local plain = alone(opts, { seed = seed })
+    local plain = alone(opts, { seed = seed }, collect)
     counts.seeds, counts.runs = counts.seeds + 1, counts.runs + 1
     counts.waits = math.max(counts.waits, plain.waits)
     if seed <= cancelled and opts.cancel ~= false then
-      cancel_each(opts, plain, counts)
+      cancel_each(opts, plain, counts, collect)
     end
   end
   return counts

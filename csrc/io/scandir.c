@@ -148,8 +148,10 @@ static int next_k(lua_State *L, int status, lua_KContext ctx) {
   peri_work *w = peri_work_done(L, l, lua_touserdata(L, 1));
   if (!w) return peri_status_raise(L, PERI_ECLOSED, "scandir");
   listing *d = PERI_OF(w, listing, w);
-  if (w->status < 0)
+  if (w->status < 0) {
+    d->ended = 1; /* told once: whoever goes on asking comes to an end */
     return peri_status_raise(L, w->status, "scandir %s", d->path);
+  }
   return push_next(L, d);
 }
 

@@ -33,44 +33,54 @@ for i = 0, 255 do
   TABLE[i] = c
 end
 
-local function crc32(data)
-  local c = 0xFFFFFFFF
+-- The sum of what came before and of `data`.
+local function crc32(data, sum)
+  local c = ~sum & 0xFFFFFFFF
   for at = 1, #data, 64 do
     for _, byte in ipairs { data:byte(at, at + 63) } do
       c = TABLE[(c ~ byte) & 0xFF] ~ (c >> 8)
     end
   end
-  return c ~ 0xFFFFFFFF
+  return ~c & 0xFFFFFFFF
 end
 
--- Failures of single files or directories are counted; the others go on.
+local function sum_of(path)
+  local file <close> = assert(aio.fs.open(path))
+  local sum = 0
+  local data, message = file:read_some()
+  while data do
+    sum = crc32(data, sum)
+    aio.yield() -- reckoning keeps everybody else from running
+    data, message = file:read_some()
+  end
+  assert(not message, message)
+  return sum
+end
+
+-- What fails is counted; the others go on.
 local sums, names, failures = {}, {}, 0
 
-local function failed(message)
-  io.stderr:write(message, "\n")
+local function try(fn, ...)
+  local ok, result = aio.pcall(fn, ...)
+  if ok then return result end
+  io.stderr:write(tostring(result), "\n")
   failures = failures + 1
+  return false
 end
 
-local function walk(dir, paths)
-  for entry in aio.fs.scandir(dir) do
-    local path = dir .. "/" .. entry.name
-    if entry.type == "directory" then
-      local ok, e = aio.pcall(walk, path, paths)
-      if not ok then failed(tostring(e)) end
-    elseif entry.type == "file" then
-      paths:put(path)
-    end
-  end
+-- A listing goes on after a directory that cannot be read.
+local function walk(paths)
+  local listing <close> = aio.fs.scandir(root, { recursive = true })
+  repeat
+    local entry = try(listing)
+    if entry and entry.type == "file" then paths:put(entry.path) end
+  until entry == nil
 end
 
 local function hash(paths)
   for path in paths do
-    local data, message = aio.fs.read_file(path)
-    if data then
-      names[#names + 1], sums[path] = path, crc32(data)
-    else
-      failed(message)
-    end
+    sums[path] = try(sum_of, path) or nil
+    names[#names + 1] = sums[path] and path
   end
 end
 
@@ -78,7 +88,7 @@ local function main()
   local paths = aio.channel(at_once)
   aio.group(nil, function(g)
     for _ = 1, at_once do g:spawn(hash, paths) end
-    walk(root, paths)
+    walk(paths)
     paths:close()
   end)
   table.sort(names)

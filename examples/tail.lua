@@ -26,8 +26,10 @@ if not dir then
   dir, base = ".", path
 end
 
+local file -- what is shown, or nil while there is none
+
 -- The place in the file from which on there are so many lines.
-local function last_lines(file)
+local function last_lines()
   local starts, n, at = { [0] = 0 }, 0, 0
   for line in file:lines "L" do
     n, at = n + 1, at + #line
@@ -36,24 +38,24 @@ local function last_lines(file)
   return starts[math.max(0, n - count) % (count + 1)]
 end
 
-local file, ino -- what is shown: nil while there is none
-
 local function show()
-  io.stdout:write(file:read "a")
+  local piece = file:read_some()
+  while piece do
+    io.stdout:write(piece)
+    piece = file:read_some()
+  end
   io.stdout:flush()
 end
 
 local function look()
-  local stat = aio.fs.stat(path)
-  local other = stat and stat.ino ~= ino
+  local stat, own = aio.fs.stat(path), file and file:stat()
   if file then
-    if stat and not other and stat.size < file:seek() then file:seek "set" end
+    if own.size < file:seek() then file:seek "set" end
     show() -- also the rest of one that was replaced
   end
-  if other then
+  if stat and not (own and own.ino == stat.ino) then
     if file then file:close() end
-    file = io.open(path, "rb")
-    ino = file and stat.ino
+    file = aio.fs.open(path)
     if file then show() end
   end
 end
@@ -61,14 +63,13 @@ end
 local function main()
   -- Watched before it is read, so that nothing is missed in between.
   local watch <close> = assert(aio.fs.watch(dir))
-  local stat, message = aio.fs.stat(path)
-  file = stat and io.open(path, "rb")
+  local message
+  file, message = aio.fs.open(path)
   if file then
-    ino = stat.ino
-    file:seek("set", last_lines(file))
+    file:seek("set", last_lines())
     show()
   else
-    io.stderr:write(message or path .. " cannot be read", "\n")
+    io.stderr:write(message, "\n")
   end
   for event in watch do
     if event.name == base or event.kind == "overflow" then look() end

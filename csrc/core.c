@@ -79,6 +79,7 @@ void peri_loop_end(peri_loop *l, int reap) {
 static int loop_gc(lua_State *L) {
   peri_loop *l = luaL_checkudata(L, 1, LOOP);
   if ((l->dead && !l->host) || !l->alloc) return 0;
+  if (l->stash && peri_gc_is_called(l)) return 0;
   l->closing = 1;
   if (l->running) l->frame = peri_frame_root(l); /* a task has left its own */
   l->in = L;

@@ -535,6 +535,7 @@ static int server_stop(lua_State *L) {
 
 /* See transport_gc. */
 static int server_gc(lua_State *L) {
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   peri_server *s = *(peri_server **)lua_touserdata(L, 1);
   if (!s) return 0;
   if (!s->protocol) peri_anchor(L, s->h.loop, 1, s);

@@ -352,6 +352,7 @@ static int transport_abort(lua_State *L) {
 ** state, tasks that use it are still to be unwound. It stays valid until
 ** then, as it can be reached from other objects that are collected. */
 static int transport_gc(lua_State *L) {
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   peri_transport *c = peri_box_at(L, 1);
   if (!c) return 0;
   if (!c->protocol) peri_anchor(L, c->h.loop, 1, c);

@@ -334,6 +334,7 @@ static int udp_close(lua_State *L) {
 
 /* See transport_gc. */
 static int udp_gc(lua_State *L) {
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   peri_udp *u = *(peri_udp **)lua_touserdata(L, 1);
   if (!u) return 0;
   if (!u->protocol) peri_anchor(L, u->h.loop, 1, u);

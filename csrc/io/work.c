@@ -76,6 +76,7 @@ void peri_work_close(peri_loop *l, peri_work_box *b) {
 /* Nobody waits for what is collected, but when the Lua state is closed: then
 ** all finalizers are called, and those who wait leave after this. */
 static int box_gc(lua_State *L) {
+  if (lua_gc(L, LUA_GCISRUNNING) >= 0) return 0; /* a script has called it */
   empty(lua_touserdata(L, 1));
   return 0;
 }

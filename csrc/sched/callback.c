@@ -310,6 +310,7 @@ static void end(lua_State *L, peri_loop *l, peri_callback *b) {
 
 /* One that a future kept, and that was collected along with it. */
 static int callback_gc(lua_State *L) {
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   peri_callback *b = lua_touserdata(L, 1);
   int with_future = b->of && b->of->state == PERI_PENDING;
   if (with_future ||

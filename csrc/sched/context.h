@@ -33,6 +33,12 @@ static inline unsigned peri_in_finalizer(const peri_loop *l) {
   return lua_gc(l->stash, LUA_GCISRUNNING) < 0;
 }
 
+/* True where a finalizer does nothing: a script has called it. Scripts reach
+** those of objects whose metatable has their methods, with any arguments. */
+static inline int peri_gc_is_called(const peri_loop *l) {
+  return !peri_in_finalizer(l);
+}
+
 /* Finalizers come inside any allocation: what runs in one has nothing to do
 ** with the frame it comes in, and sees none. */
 static inline unsigned peri_frame_foreign(const peri_loop *l) {

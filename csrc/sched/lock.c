@@ -178,6 +178,7 @@ static int lock_tostring(lua_State *L) {
 /* The owner is remembered: it may still release the lock. */
 static int lock_gc(lua_State *L) {
   peri_lock *k = peri_lock_check(L, 1);
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   if (k->owner && !k->collected)
     peri_waitlist_remove(&k->owner->out.waiters, &k->ended.run);
   k->collected = 1;

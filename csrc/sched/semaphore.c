@@ -78,6 +78,7 @@ static void tell(peri_loop *l, peri_runnable *r, lua_State *L) {
 /* A finalizer is no place for the error hook: the turn calls it. */
 static int permit_gc(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
+  if (peri_gc_is_called(l)) return 0;
   permit *p = luaL_checkudata(L, 1, PERMIT);
   if (!p->held) return 0;
   release(l, p);

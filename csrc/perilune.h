@@ -506,6 +506,35 @@ PERILUNE_API void *perilune_alloc(void *ud, void *p, size_t old, size_t size);
 
 /* }===================================================================== */
 
+/* {== Looking inside =================================================== */
+
+/* A task, as it is shown by perilune_dump; texts are valid during the call. */
+typedef struct perilune_info {
+  size_t size;
+  uint32_t id;         /* as in Lua's task:info() */
+  uint32_t parent;     /* the task in whose group it is, or 0 */
+  uint32_t depth;      /* how many tasks there are above it */
+  const char *name;    /* or NULL */
+  const char *state;   /* "running", "ready", "waiting" */
+  const char *wait;    /* what for: "sleep", "read", "channel get"; or NULL */
+  uint64_t waited;     /* ... and since how many nanoseconds */
+  const char *source;  /* where its Lua code is, or NULL: not started */
+  int line;
+  void *ud;            /* of its nearest scope, or NULL */
+} perilune_info;
+
+/*
+** [T] Shows all tasks, each before those in its groups, until `fn` returns
+** something else than 0. How many it has shown. For use at any time, also in a
+** step: it allocates nothing. `fn` may look, and neither end nor make tasks, nor
+** run Lua code.
+*/
+PERILUNE_API int perilune_dump(perilune_loop *p,
+                               int (*fn)(const perilune_info *i, void *ud),
+                               void *ud);
+
+/* }===================================================================== */
+
 #ifdef __cplusplus
 }
 #endif

@@ -145,6 +145,9 @@ peri_owner *peri_embed_owner(perilune_loop *p, perilune_scope *s);
 int peri_embed_clock(const perilune_loop *p, const perilune_clock *c);
 void peri_embed_free_clocks(perilune_loop *p);
 
+/* `ud` of the nearest scope of the host's around this one, or NULL. */
+void *peri_embed_ud(const peri_scope *s);
+
 /* Kills what is left in scopes that were killed by their own tasks. */
 void peri_embed_bury(peri_loop *l);
 

@@ -197,16 +197,19 @@ int perilune_scope_live(const perilune_scope *s) {
   return n;
 }
 
+void *peri_embed_ud(const peri_scope *s) {
+  for (; s; s = s->parent) {
+    if (s->kind != PERI_SCOPE_OWNER) continue;
+    peri_owner *o = PERI_OF((peri_scope *)(uintptr_t)s, peri_owner, scope);
+    if (o->keeps) return scope_of(o)->ud;
+  }
+  return NULL;
+}
+
 void *perilune_self(lua_State *L) {
   perilune_loop *p = perilune_get(L);
   if (!p) return NULL;
   const peri_task *t = p->loop->current;
   if (t == p->loop->root && p->resumed) t = p->resumed;
-  peri_scope *s = t->inner;
-  for (; s; s = s->parent) {
-    if (s->kind != PERI_SCOPE_OWNER) continue;
-    peri_owner *o = PERI_OF(s, peri_owner, scope);
-    if (o->keeps) return scope_of(o)->ud;
-  }
-  return NULL;
+  return peri_embed_ud(t->inner);
 }

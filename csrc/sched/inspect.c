@@ -35,7 +35,7 @@ static int task_traceback(lua_State *L) {
   return 1;
 }
 
-static const char *state_of(const peri_loop *l, const peri_task *t) {
+const char *peri_task_state(const peri_loop *l, const peri_task *t) {
   static const char *const names[] = {"", "ok", "failed", "cancelled"};
   if (t->out.state != PERI_PENDING) return names[t->out.state];
   if (t == l->current) return "running";
@@ -86,7 +86,7 @@ static int task_info(lua_State *L) {
   lua_createtable(L, 0, 8);
   lua_pushinteger(L, t->id);
   lua_setfield(L, -2, "id");
-  lua_pushstring(L, state_of(l, t));
+  lua_pushstring(L, peri_task_state(l, t));
   lua_setfield(L, -2, "state");
   info_noted(L, l, PERI_STASH_NAMES, "name");
   info_noted(L, l, PERI_STASH_MADE, "spawned_at");

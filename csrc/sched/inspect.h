@@ -12,4 +12,7 @@
 ** `is_cancelled` and others in the table on top. */
 void peri_inspect_open(lua_State *L, peri_loop *l);
 
+/* "ready", "running", "waiting", or how it has ended. */
+const char *peri_task_state(const peri_loop *l, const peri_task *t);
+
 #endif

@@ -184,24 +184,42 @@ void peri_trace_wait(lua_State *L, peri_loop *l, const peri_task *t) {
 
 /* {== Who waits for what =============================================== */
 
-/* Pushes the line of the innermost Lua function in `co` that is not of this
-** library, or nothing and returns 0. */
-static int push_line(lua_State *L, const peri_loop *l, lua_State *co) {
-  lua_Debug ar;
-  for (int i = 0; lua_getstack(co, i, &ar); i++) {
-    lua_getinfo(co, "Sl", &ar);
-    if (ar.currentline <= 0 || peri_error_is_ours(l, &ar)) continue;
-    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-    return 1;
+/* The innermost Lua function in `co` that is not of this library. */
+static int find_line(const peri_loop *l, lua_State *co, lua_Debug *ar) {
+  for (int i = 0; lua_getstack(co, i, ar); i++) {
+    lua_getinfo(co, "Sl", ar);
+    if (ar->currentline > 0 && !peri_error_is_ours(l, ar)) return 1;
   }
   return 0;
 }
 
+/* Pushes where that is, or nothing and returns 0. */
+static int push_line(lua_State *L, const peri_loop *l, lua_State *co) {
+  lua_Debug ar;
+  if (!find_line(l, co, &ar)) return 0;
+  lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+  return 1;
+}
+
+/* One that was put off is where it would be if it waited. */
+static lua_State *runs_in(const peri_loop *l, const peri_task *t) {
+  if (t == l->current && !l->callback) return l->top;
+  return t->out.phase == PERI_ARMED || peri_task_is_preempted(t)
+           ? peri_task_waits_in(t) : t->co;
+}
+
+int peri_trace_line(const peri_loop *l, const peri_task *t, lua_Debug *ar) {
+  lua_State *co = t->co ? runs_in(l, t) : NULL;
+  return co && find_line(l, co, ar);
+}
+
 void peri_trace_where(lua_State *L, const peri_loop *l,
                       const peri_task *t) {
-  lua_State *co = t->co;
-  if (co && t->out.phase == PERI_ARMED) co = peri_task_waits_in(t);
-  if (!co || !push_line(L, l, co)) lua_pushliteral(L, "?");
+  lua_Debug ar;
+  if (peri_trace_line(l, t, &ar))
+    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+  else
+    lua_pushliteral(L, "?");
 }
 
 static void push_name(lua_State *L, peri_loop *l, const peri_task *t) {

@@ -43,6 +43,10 @@ int peri_trace_deadlock(lua_State *L, peri_loop *l, peri_task *t);
 ** "channel get", "task \"x\"". */
 void peri_trace_wait(lua_State *L, peri_loop *l, const peri_task *t);
 
+/* Where the innermost Lua function of a task that is not of this library is:
+** fills in short_src and currentline. 0 if there is none. Allocates nothing. */
+int peri_trace_line(const peri_loop *l, const peri_task *t, lua_Debug *ar);
+
 /* Pushes "file:line" of what the parked or running task does, or "?". */
 void peri_trace_where(lua_State *L, const peri_loop *l,
                       const peri_task *t);

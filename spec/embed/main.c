@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
     open_cases, step_cases, post_cases, future_cases, task_cases,
     scope_cases, kill_cases, close_cases, wait_cases,
     memory_cases, libs_cases, attach_cases, slice_cases, clock_cases,
-    signal_cases};
+    signal_cases, dump_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

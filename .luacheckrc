@@ -10,6 +10,10 @@ files["spec"].std = "+busted"
 -- Specs let go of objects to have them collected: `conn = nil`.
 files["spec"].ignore = { "311" }
 
+-- Scripts of guests, which have an environment of their own.
+files["spec/embed/hostile"].read_globals = { "aio" }
+files["spec/embed/hostile"].ignore = { "211", "241" }
+
 -- Set by the hosts that run these scenarios (spec/host/oom.c).
 files["spec/stress"].read_globals = { "stress_ready" }
 

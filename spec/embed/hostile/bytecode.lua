@@ -1,0 +1,3 @@
+--> nil nil ended
+print(string.dump)
+print((load "\27Lua"))

@@ -1,0 +1,2 @@
+--> nil ended
+print(aio.future():on_done(print).__gc)

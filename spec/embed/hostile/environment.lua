@@ -1,0 +1,2 @@
+--> nil ended
+print(load "return io"())

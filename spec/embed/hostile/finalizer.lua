@@ -1,0 +1,2 @@
+--> false ended
+print((pcall(setmetatable, {}, { __gc = function() while true do end end })))

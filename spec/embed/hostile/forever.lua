@@ -1,0 +1,2 @@
+--> left
+aio.sleep(math.huge)

@@ -1,0 +1,2 @@
+--> killed
+while true do end

@@ -1,0 +1,3 @@
+--> killed
+local function spread() aio.spawn(spread) while true do end end
+spread()

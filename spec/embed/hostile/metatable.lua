@@ -1,0 +1,3 @@
+--> nil nil ended
+print(getmetatable(aio.event()))
+print(getmetatable(""))

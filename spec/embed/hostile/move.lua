@@ -1,0 +1,2 @@
+--> false ended
+print((pcall(table.move, {}, 1, math.maxinteger, 2)))

@@ -1,0 +1,2 @@
+--> 0 ended
+print(#(""):rep(math.maxinteger))

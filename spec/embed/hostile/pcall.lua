@@ -1,0 +1,2 @@
+--> killed
+while true do pcall(function() while true do end end) end

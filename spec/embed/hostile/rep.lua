@@ -1,0 +1,2 @@
+--> failed: not enough memory ended
+return ("x"):rep(1e9)

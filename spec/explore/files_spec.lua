@@ -141,4 +141,32 @@ describe("files", function()
       os.remove(s.path)
     end,
   })
+
+  helper.explore("are watched by one while others write", {
+    cancel = "both",
+    outside = true,
+    seeds = 3,
+    cancel_seeds = 2,
+    scenario = function(s)
+      s.dir, s.seen = temporary(), {}
+      local watch <close> = assert(fs.watch(s.dir))
+      aio.group(nil, function(g)
+        g:spawn(function()
+          for event in watch do
+            s.seen[event.name] = true
+            if event.name == "end" then break end
+          end
+        end)
+        aio.group({ on_failure = false }, function(writers)
+          writers:spawn(fs.write_file, s.dir .. "/a", "1")
+          writers:spawn(fs.write_file, s.dir .. "/b", "1")
+        end)
+        assert(fs.write_file(s.dir .. "/end", ""))
+      end)
+    end,
+    invariant = function(s, run)
+      os.execute("rm -rf " .. s.dir)
+      assert(run.cancelled or s.seen.a and s.seen.b and s.seen["end"])
+    end,
+  })
 end)

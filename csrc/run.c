@@ -310,8 +310,9 @@ static int poll_next(lua_State *L) {
 
 /* {== The loop object ================================================== */
 
-/* loop:time() -> the loop's clock in seconds, as of this turn: it never goes
-** back, and is no time of day. Never waits. */
+/* loop:time() -> the loop's clock in seconds, as of this turn: it stands still
+** while a task runs, and is right again after aio.yield(). It never goes back,
+** and is no time of day. Never waits. */
 static int loop_time(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   if (!l->running && !l->manual) l->now = l->poller->now();

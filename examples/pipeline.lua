@@ -1,7 +1,10 @@
 --- Pipeline: runs programs so that each reads what the one before it writes, and
 -- shows what comes out of the last one, as it comes.
 --
---   lua5.4 examples/pipeline.lua "ls /usr/bin" "sort -r" "head -n 3"
+--   lua5.4 examples/pipeline.lua "git log --format=%an" sort "uniq -c"
+--
+-- Words are separated by blanks; there are no quotes. A program that ends by SIGPIPE,
+-- as nobody reads on, has not failed. The exit status is that of the last one.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -33,16 +36,25 @@ local function main()
   for line in output:lines() do
     print(line)
   end
+  output:close()
+  local code, signal
   for i, process in ipairs(all) do
-    local code, signal = process:wait()
-    if code ~= 0 then
+    code, signal = process:wait()
+    if code ~= 0 and signal ~= "PIPE" then
       io.stderr:write(("%s: %s\n"):format(arg[i], signal or code))
     end
   end
+  return code
 end
 
 if #arg == 0 then
   io.stderr:write "usage: pipeline.lua command...\n"
   os.exit(2)
 end
-aio.run(main)
+
+io.stdout:setvbuf "line"
+local ok, result = pcall(aio.run, main)
+if not ok then
+  io.stderr:write(tostring(result), "\n")
+end
+os.exit(ok and result, true)

@@ -346,7 +346,8 @@ end
 
 --- Runs a program to its end: gives it the input, collects what it writes, waits
 -- until it has ended and its pipes have. Cancelled, or over the time limit, the
--- process gets TERM, and KILL after a grace. Waits.
+-- process gets TERM, and KILL after a grace; what it has started itself is left
+-- alone, so have a shell `exec` the last command. Waits.
 -- @param opts as for `spawn`, but the streams are pipes if nothing else is said,
 --   and nothing is to be read ("null") without an input; and `input`, a string;
 --   `timeout` in seconds; `grace` in seconds (5), from TERM to KILL

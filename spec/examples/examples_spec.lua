@@ -5,6 +5,7 @@
 local aio = require "perilune"
 local Child = require "spec.child"
 local helper = require "spec.helper"
+local place = require "spec.fs.place"
 local program = require "spec.examples.program"
 
 local has, real = helper.has, helper.real
@@ -178,6 +179,28 @@ describe("examples/pipeline.lua", function()
     local out, status = run [[pipeline.lua "printf 2\n3\n1\n" sort "head -n 2"]]
     assert.equal("1\n2\n", out)
     assert.equal(0, status)
+  end)
+
+  it("does so as it comes", place.inside(function(dir)
+    if Child.sanitized then return end
+    os.execute("mkfifo " .. dir .. "/fifo")
+    local child <close> = Child.start(([[examples/pipeline.lua "cat %s/fifo" cat]]):format(dir))
+    local input <close> = assert(io.open(dir .. "/fifo", "w"))
+    input:setvbuf "no"
+    input:write "one\n"
+    assert.equal("one", child:line())
+    input:write "two\n"
+    assert.equal("two", child:line())
+    input:close()
+    assert.equal("", (child:finish()))
+  end))
+
+  it("ends as the last program does", function()
+    if Child.sanitized then return end
+    assert.equal(1, (select(2, run "pipeline.lua true false")))
+    local out, status = run "pipeline.lua no-such-program"
+    has("ENOENT: no such file or directory (spawn no-such-program)\n", out)
+    assert.equal(1, status)
   end)
 
   it("says how programs ended that did not end well", function()

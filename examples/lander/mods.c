@@ -1,7 +1,8 @@
 /*
 ** mods.c - code of strangers: each file of mods/ has a Lua state and a loop of
 ** its own, some memory, some instructions a step, and no way out of it but the
-** functions below. One that fails, or takes too much, is closed.
+** functions below. One that fails, or takes too much, is closed. What it finds
+** is the environment of examples/sandbox.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -39,29 +40,17 @@ static int burst(lua_State *L) {
 
 /* }===================================================================== */
 
+/* print(text): on the console */
+static int say(lua_State *L) {
+  mod *m = here(L);
+  snprintf(m->g->console, sizeof m->g->console, "%s: %s", m->name,
+           luaL_tolstring(L, 1, NULL));
+  return 0;
+}
+
+/* }===================================================================== */
+
 /* {== Its state ======================================================== */
-
-/* Strings of bytecode can do anything, and the others reach files or the
-** collector. */
-static void take_away(lua_State *L) {
-  static const char *const names[] = {"dofile", "loadfile", "load", "print",
-                                      "collectgarbage", "warn", NULL};
-  for (const char *const *name = names; *name; name++) {
-    lua_pushnil(L);
-    lua_setglobal(L, *name);
-  }
-}
-
-static void libraries(lua_State *L) {
-  static const luaL_Reg libs[] = {
-    {LUA_GNAME, luaopen_base}, {LUA_TABLIBNAME, luaopen_table},
-    {LUA_STRLIBNAME, luaopen_string}, {LUA_MATHLIBNAME, luaopen_math},
-    {LUA_COLIBNAME, luaopen_coroutine}, {NULL, NULL}};
-  for (const luaL_Reg *lib = libs; lib->func; lib++) {
-    luaL_requiref(L, lib->name, lib->func, 1);
-    lua_pop(L, 1);
-  }
-}
 
 static void end(mod *m, const char *why) {
   if (!strcmp(m->status, "RUNS"))
@@ -80,27 +69,54 @@ static int on_overrun(perilune_loop *p, perilune_task *t, uint64_t ns) {
   return PERILUNE_KILL;
 }
 
+static void push_aio(lua_State *L) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "perilune");
+  lua_call(L, 1, 1);
+}
+
+/* Pushes what it finds as its globals: the recipe of docs/sandbox.md, the
+** functions above, and the signal `landed`. */
+static void push_environment(lua_State *L, mod *m) {
+  static const luaL_Reg functions[] = {
+    {"lamp", lamp}, {"burst", burst}, {NULL, NULL}};
+  char path[512];
+  snprintf(path, sizeof path, "%s/../sandbox/guest.lua", m->g->folder);
+  if (luaL_loadfile(L, path)) lua_error(L);
+  push_aio(L);
+  lua_pushcfunction(L, say);
+  lua_call(L, 2, 1);
+  luaL_setfuncs(L, functions, 0);
+  push_aio(L);
+  lua_getfield(L, -1, "signal");
+  lua_pushliteral(L, "landed");
+  lua_call(L, 1, 1);
+  lua_setfield(L, -3, "landed");
+  lua_pop(L, 1);
+}
+
+/* Its chunk: text only, as bytecode can do anything. */
+static void push_chunk(lua_State *L, mod *m) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/mods/%s.lua", m->g->folder, m->name);
+  if (luaL_loadfilex(L, path, "t")) lua_error(L);
+  push_environment(L, m);
+  lua_setupvalue(L, -2, 1);
+}
+
 static int begin(lua_State *L) {
   mod *m = lua_touserdata(L, 1);
-  char path[512];
   perilune_config c = {.size = sizeof c, .ud = m, .slice = SLICE,
                        .on_error = on_error, .on_overrun = on_overrun};
-  libraries(L);
+  perilune_scope *s;
+  luaL_openlibs(L);
   if (perilune_open(L, &c, &m->p)) return luaL_error(L, "no loop");
   m->clock = perilune_clock_new(m->p, "game");
   m->landed = perilune_signal_new(m->p, "landed");
-  perilune_scope *s;
-  if (!m->clock || !m->landed ||
-      perilune_scope_new(m->p, NULL, m->clock, m, &s))
+  if (!m->clock || !m->landed) return luaL_error(L, "no memory");
+  push_chunk(L, m);
+  if (perilune_scope_new(m->p, NULL, m->clock, m, &s))
     return luaL_error(L, "no memory");
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_getfield(L, -1, "perilune"); /* there is no `require` to ask for it */
-  lua_setglobal(L, "aio");
-  lua_register(L, "lamp", lamp);
-  lua_register(L, "burst", burst);
-  take_away(L);
-  snprintf(path, sizeof path, "%s/mods/%s.lua", m->g->folder, m->name);
-  if (luaL_loadfilex(L, path, "t")) return lua_error(L);
   perilune_spawn(m->p, s, L, 0, NULL);
   perilune_scope_release(s);
   return 0;
@@ -116,8 +132,8 @@ static void mod_close(mod *m) {
 }
 
 static void mod_open(mod *m) {
-  m->mem.limit = MEMORY;
   m->L = lua_newstate(perilune_alloc, &m->mem);
+  m->mem.limit = MEMORY;
   snprintf(m->status, sizeof m->status, "RUNS");
   if (!m->L) return;
   lua_pushcfunction(m->L, begin);

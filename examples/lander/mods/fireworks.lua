@@ -2,8 +2,6 @@
 --
 -- SPDX-License-Identifier: MIT
 
-local landed = aio.signal "landed"
-
 local function rocket(x, y, colour)
   for height = 0, 60, 4 do
     burst(x, y - height, 1, 0xffe0a0)

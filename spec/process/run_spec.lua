@@ -184,6 +184,19 @@ describe("a cancelled run", function()
     until pid
   end))
 
+  it("is one at the end of the run, for who does not want to end", function()
+    local child <close> = Child.code [[
+      local aio = require "perilune"
+      local ours, theirs = aio.unix.pair()
+      aio.run({ grace = 0.05, on_error = function() end }, function()
+        aio.spawn(aio.process.run, { "sh", "-c", "trap '' TERM; echo begun; "
+          .. "for i in 1 2 3 4 5; do sleep 0.3; done; echo late >&2",
+          stdout = theirs, stderr = "inherit" })
+        print(ours:read())
+      end)]]
+    assert.equal("begun\n", (child:finish())) -- when both have ended
+  end)
+
   it("is one when the Lua state is closed", function()
     local child <close> = Child.code [[
       local aio = require "perilune"

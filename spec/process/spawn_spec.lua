@@ -328,6 +328,27 @@ describe("process.spawn", function()
     failed("ENOENT", spawn { "true", cwd = "/no/such/place" })
     has("cwd /no/such/place", select(2, spawn { "true",
       cwd = "/no/such/place" }))
+    failed("ENOTDIR", spawn { "true", cwd = "/etc/passwd" })
+    failed("E2BIG", spawn { "true", ("x"):rep(10000000) })
+  end))
+
+  it("leaves the child no descriptors but those it gets", real(function()
+    local function descriptors()
+      return aio.process.run { "ls", "/proc/self/fd" }.stdout
+    end
+    local before = descriptors()
+    local server = assert(aio.tcp.listen("127.0.0.1", 0))
+    local one = assert(aio.tcp.connect(server:sockname()))
+    local _ <close> = ends.held(server, one, assert(server:accept()),
+      assert(aio.udp.bind "127.0.0.1"), assert(aio.fs.open "/etc/passwd"),
+      assert(aio.fs.watch "/etc"))
+    local p = assert(spawn { "cat", stdin = "pipe", stdout = "pipe" })
+    local entries = aio.fs.scandir "/etc"
+    entries()
+    assert.equal(before, descriptors())
+    p.stdin:close()
+    p:wait()
+    p.stdout:close()
   end))
 
   it("leaves nothing behind when it fails", function()

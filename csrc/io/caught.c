@@ -1,5 +1,6 @@
 /*
-** caught.c - what signals did before somebody subscribed to them.
+** caught.c - what signals did before somebody subscribed to them, or, by
+** beginning a process, to SIGCHLD.
 **
 ** Signals belong to the process, and so does this table: the variable below
 ** lives as long.
@@ -30,7 +31,7 @@ void peri_caught_begin(int signum) {
 }
 
 /* If there is something else than SIG_DFL now, somebody has decided
-** otherwise: libuv itself, for children, or the program. */
+** otherwise. */
 void peri_caught_end(int signum) {
   struct sigaction now;
   pthread_mutex_lock(&caught.lock);

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "caught.h"
 #include "handle.h"
 #include "poller.h"
 #include "sched/error.h"
@@ -88,13 +89,27 @@ static void running_shut(peri_loop *l, peri_handle *h) {
   (void)h;
 }
 
+/* libuv has a handler for SIGCHLD as long as there is a child, and puts
+** SIG_DFL there afterwards, whatever the program had. */
 #ifdef _WIN32
+
+static void watch(void) {}
+
+static void unwatch(void) {}
 
 static void let_go(int pid) {
   (void)pid;
 }
 
 #else
+
+static void watch(void) {
+  peri_caught_begin(SIGCHLD);
+}
+
+static void unwatch(void) {
+  peri_caught_end(SIGCHLD);
+}
 
 static void reap(void *pid) {
   while (waitpid((pid_t)(intptr_t)pid, NULL, 0) < 0 && errno == EINTR)
@@ -119,6 +134,7 @@ static void running_closed(peri_loop *l, peri_handle *h) {
     r->as->of = NULL;
     let_go(uv_process_get_pid(&r->uv));
   }
+  unwatch();
   peri_free(l, r, sizeof *r);
 }
 
@@ -318,6 +334,7 @@ static int begin(lua_State *L, peri_loop *l, plan *p, running *r) {
   if (status) {
     peri_free(l, r, sizeof *r);
   } else {
+    watch();
     status = uv_spawn(peri_poller_uv(l), &r->uv, &p->o);
     peri_handle_open(l, &r->h, &running_type, (uv_handle_t *)&r->uv);
     uv_unref((uv_handle_t *)&r->uv);

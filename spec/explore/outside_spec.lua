@@ -92,7 +92,6 @@ end)
 
 describe("signals", function()
   local host = assert(package.loadlib("build/host/process.so", "luaopen_process"))()
-  local USR1 <const> = 10
 
   explore("reach each who has subscribed", {
     cancel = "both",
@@ -106,7 +105,7 @@ describe("signals", function()
           g:spawn(function() s.got[i] = signals() end)
         end
         aio.yield()
-        host.raise(USR1)
+        host.raise(host.USR1)
       end)
     end,
     invariant = function(s, r)

@@ -3,8 +3,9 @@
 ** to have a signal handler of its own, and to have other Lua states.
 **
 ** Lua side: fork() -> 0 in the child, else its pid; wait(pid) -> exit
-** status; exit(status), at once; handle() installs a handler for SIGINT,
-** handled() -> how often it was called, handles() -> true if it is there;
+** status; exit(status), at once; handle([n]) installs a handler for signal
+** n (SIGINT), handled() -> how often it was called, handles([n]) -> true if it is
+** there; CHLD and USR1 are numbers of signals;
 ** raise(n) has this process get signal n, from itself; storm(microseconds)
 ** has it interrupted by SIGALRM so often, until storm(0), and returns how often
 ** it was;
@@ -53,10 +54,15 @@ static int process_exit(lua_State *L) {
   _exit((int)luaL_checkinteger(L, 1));
 }
 
+static int signal_of(lua_State *L) {
+  return (int)luaL_optinteger(L, 1, SIGINT);
+}
+
 static int process_handle(lua_State *L) {
   struct sigaction sa = {.sa_handler = on_signal};
   sigemptyset(&sa.sa_mask);
-  if (sigaction(SIGINT, &sa, NULL)) return luaL_error(L, "sigaction failed");
+  if (sigaction(signal_of(L), &sa, NULL))
+    return luaL_error(L, "sigaction failed");
   return 0;
 }
 
@@ -67,7 +73,7 @@ static int process_handled(lua_State *L) {
 
 static int process_handles(lua_State *L) {
   struct sigaction sa;
-  int failed = sigaction(SIGINT, NULL, &sa);
+  int failed = sigaction(signal_of(L), NULL, &sa);
   lua_pushboolean(L, !failed && sa.sa_handler == on_signal);
   return 1;
 }
@@ -130,5 +136,9 @@ int luaopen_process(lua_State *L) {
     {"storm", process_storm}, {"thread", process_thread}, {"join",
     process_join}, {NULL, NULL}};
   luaL_newlib(L, functions);
+  lua_pushinteger(L, SIGCHLD);
+  lua_setfield(L, -2, "CHLD");
+  lua_pushinteger(L, SIGUSR1);
+  lua_setfield(L, -2, "USR1");
   return 1;
 }

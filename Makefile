@@ -304,6 +304,7 @@ test-embed: setup library $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/
 	@$(BUILD)/embed/test $(CASE)
 	@$(BUILD)/nouv/embed/test $(CASE)
 	@$(asan_env) $(BUILD)/asan/embed/test $(CASE)
+	@$(if $(CASE),,spec/embed/lander "$(MAKE)" $(LANDER))
 
 lander: setup $(LANDER) ## build and play examples/lander, which takes SDL2
 	@$(LANDER)

@@ -161,6 +161,7 @@ static int options_read(options *o, game *g, char **argv) {
 static void report(const game *g) {
   printf("trace %016llx\n", (unsigned long long)g->trace);
   printf("pixels %016llx\n", (unsigned long long)g->pixels);
+  printf("leaderboard %d rows\n", g->nrows);
   for (const mod *m = g->mods; m < g->mods + g->nmods; m++)
     printf("mod %s %s\n", m->name, m->status);
   printf("step %.1f us, worst %.1f us, %d frames\n",

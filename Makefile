@@ -38,7 +38,7 @@ VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
 .DEFAULT_GOAL := all
 .PHONY: all test explore demo asan valgrind gcstress oom lint bench docs \
   install clean help setup test-sched module hosts variants library \
-  install-library test-embed lander lander-shot test-lander FORCE
+  install-library test-embed lander lander-shot test-lander amalgamation FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -189,6 +189,20 @@ $(BUILD)/perilune.pc: csrc/embed/perilune.pc.in Makefile | setup
 library: $(BUILD)/libperilune.a $(BUILD)/libperilune.so.$(VERSION) \
   $(BUILD)/perilune.pc ## build libperilune, for host programs in C and C++
 
+# All of it in two files, for hosts that compile it along with their own.
+AMALGAMATION := $(BUILD)/amalgamation
+AMALGAMATED := $(wildcard csrc/*.h csrc/sched/*.h csrc/embed/*.h csrc/io/*.h) \
+  $(wildcard csrc/sched/*.c csrc/*.c csrc/embed/*.c csrc/io/*.c)
+
+$(AMALGAMATION)/perilune.c: csrc/embed/amalgamate.lua $(BUILD)/chunks.c \
+  $(AMALGAMATED) | setup
+	@mkdir -p $(@D)
+	$(Q)$(LUA) csrc/embed/amalgamate.lua $(BUILD)/chunks.c $(filter-out \
+	  csrc/perilune.h csrc/embed/none.c,$(AMALGAMATED)) > $@
+	@cp csrc/perilune.h $(@D)
+
+amalgamation: $(AMALGAMATION)/perilune.c ## write the library as one C file, build/amalgamation/perilune.c
+
 # Hosts are programs with a Lua inside, for what no script can do.
 HOST_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(LUA_CFLAGS)
 
@@ -298,7 +312,7 @@ valgrind: setup module $(PROCESS) ## a part of the specs under valgrind (VALGRIN
 	  --child-silent-after-fork=yes \
 	  --num-callers=30 $(busted) $(or $(VALGRIND_SPEC),spec/core)
 
-test-embed: setup library $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/asan/embed/test ## the tests of the C interface (CASE=kill for a part)
+test-embed: setup library amalgamation $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/asan/embed/test ## the tests of the C interface (CASE=kill for a part)
 	@LIBS="$(LUA_LIBS) $(UV_LIBS) -lm" \
 	  spec/embed/headers "$(CC)" "$(CXX)" $(LUA_CFLAGS)
 	@$(BUILD)/embed/test $(CASE)

@@ -44,11 +44,6 @@ static inline void peri_list_append(peri_link *head, peri_link *k) {
   head->prev = k;
 }
 
-/* Puts `k`, which is in no list, at the front of `head`. */
-static inline void peri_list_prepend(peri_link *head, peri_link *k) {
-  peri_list_append(head->next, k);
-}
-
 /* Moves all of `from` to the tail of `to`; `from` is empty afterwards. */
 static inline void peri_list_splice(peri_link *to, peri_link *from) {
   if (peri_link_alone(from)) return;

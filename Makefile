@@ -38,7 +38,7 @@ VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
 .DEFAULT_GOAL := all
 .PHONY: all test explore demo asan valgrind gcstress oom lint bench docs \
   install clean help setup test-sched module hosts variants library \
-  install-library test-embed lander lander-shot test-lander amalgamation FORCE
+  install-library test-embed lander lander-shot test-lander amalgamation tsan FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -106,6 +106,12 @@ VERSION := 0.1.0
 ABI := 0
 LUA_MODULES := $(wildcard lua/perilune/*.lua)
 
+# Where there is a Lua that raises errors by C++ exceptions: this sanitizer takes
+# longjmp from a coroutine for something else.
+TSAN_FLAGS := -fsanitize=thread -fexceptions
+TSAN_PC := lua5.4-c++
+TSAN_LIBS = $(shell pkg-config --libs $(TSAN_PC))
+
 ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
   -fno-omit-frame-pointer
 
@@ -142,6 +148,8 @@ $(eval $(call variant,plain,$(BUILD),$(SOURCES),\
   $$(CFLAGS),$$(UV_CFLAGS),$$(UV_LIBS)))
 $(eval $(call variant,asan,$(BUILD)/asan,$(SOURCES),\
   -O1 -g $$(ASAN_FLAGS),$$(UV_CFLAGS),$$(UV_LIBS)))
+$(eval $(call variant,tsan,$(BUILD)/tsan,$(SOURCES),\
+  -O1 -g $$(TSAN_FLAGS),$$(UV_CFLAGS),$$(UV_LIBS)))
 $(eval $(call variant,nouv,$(BUILD)/nouv,$(SCHED_SOURCES),\
   $$(CFLAGS),$$(NOUV_CFLAGS),))
 
@@ -231,19 +239,21 @@ $(BUILD)/asan/unpreload.so: spec/host/unpreload.c | setup
 # The tests of the C interface, with the library's objects inside.
 EMBED_SOURCES := $(wildcard spec/embed/*.c)
 
-# $(call embed_test,VARIANT,FOLDER,CFLAGS,LIBS)
+# $(call embed_test,VARIANT,FOLDER,CFLAGS,LIBS[,LUA LIBS])
 define embed_test
 $(2)/embed/test: $(EMBED_SOURCES) spec/embed/test.h csrc/perilune.h \
   $$(call embedded,$(1)) | setup
 	@mkdir -p $$(@D)
 	$$(if $$(Q),@echo "  LD  $$@")
 	$$(Q)$$(CC) $$(HOST_CFLAGS) -Icsrc $(3) -o $$@ $(EMBED_SOURCES) \
-	  $$(call embedded,$(1)) $$(LUA_LIBS) $(4) -lm -pthread
+	  $$(call embedded,$(1)) $(or $(5),$$(LUA_LIBS)) $(4) -lm -pthread
 endef
 
 $(eval $(call embed_test,plain,$(BUILD),$$(CFLAGS) $$(UV_CFLAGS),$$(UV_LIBS)))
 $(eval $(call embed_test,asan,$(BUILD)/asan,-O1 -g $$(ASAN_FLAGS) \
   $$(UV_CFLAGS),$$(UV_LIBS)))
+$(eval $(call embed_test,tsan,$(BUILD)/tsan,-O1 -g $$(TSAN_FLAGS) \
+  $$(UV_CFLAGS),$$(UV_LIBS),$$(TSAN_LIBS)))
 $(eval $(call embed_test,nouv,$(BUILD)/nouv,$$(CFLAGS) $$(NOUV_CFLAGS),))
 
 # A host with a window. SDL's headers are not held to our warnings.
@@ -328,6 +338,21 @@ lander-shot: setup $(LANDER) ## write build/lander.png, a picture of that
 
 test-lander: setup ## run examples/lander without a window, and compare
 	@spec/embed/lander "$(MAKE)" $(LANDER)
+# Addresses are not to be spread: the sanitizer knows where they may be.
+TSAN_RUN = $(shell command -v setarch >/dev/null && \
+  setarch -R true 2>/dev/null && echo setarch -R)
+
+tsan_suppress := suppressions=spec/host/tsan.supp
+
+ifeq ($(shell pkg-config --exists $(TSAN_PC) && echo yes),yes)
+tsan: setup $(BUILD)/tsan/embed/test ## the tests of the C interface with TSan (CASE=threads)
+	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:$(tsan_suppress):$(TSAN_OPTIONS) \
+	  $(TSAN_RUN) $(BUILD)/tsan/embed/test $(CASE)
+else
+tsan: setup
+	@echo "skipped tsan: no $(TSAN_PC)"
+	@echo "0 passed, 0 failed, 1 skipped"
+endif
 
 gcstress: setup module $(BUILD)/host/oom $(PROCESS) ## scenarios and specs with the harshest collector
 	@spec/stress/run plain:gc

@@ -6,6 +6,7 @@
 */
 #include "test.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,12 +14,15 @@
 
 #define CASE_SECONDS 30 /* after which one hangs */
 
-static jmp_buf out;
+static jmp_buf out; /* of the thread `home` */
+static pthread_t home;
 static const char *running, *skipped;
 static int failing;
 
 void test_fail(const char *file, int line, const char *what) {
   printf("FAILED %s\n    %s:%d: %s\n", running, file, line, what);
+  fflush(stdout);
+  if (!pthread_equal(home, pthread_self())) _exit(1);
   failing = 1;
   longjmp(out, 1);
 }
@@ -195,7 +199,8 @@ int main(int argc, char **argv) {
     open_cases, step_cases, post_cases, future_cases, task_cases,
     scope_cases, kill_cases, close_cases, wait_cases,
     memory_cases, libs_cases, attach_cases, slice_cases, clock_cases,
-    signal_cases, dump_cases};
+    signal_cases, dump_cases,
+    worlds_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

@@ -90,6 +90,7 @@ void hold_end(void);
 extern const test_case open_cases[], step_cases[], post_cases[],
   future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
   wait_cases[], memory_cases[], libs_cases[], attach_cases[], slice_cases[],
-  clock_cases[], signal_cases[], dump_cases[];
+  clock_cases[], signal_cases[], dump_cases[],
+  worlds_cases[];
 
 #endif

@@ -16,13 +16,15 @@
 
 static jmp_buf out; /* of the thread `home` */
 static pthread_t home;
+static pid_t home_process;
 static const char *running, *skipped;
 static int failing;
 
 void test_fail(const char *file, int line, const char *what) {
   printf("FAILED %s\n    %s:%d: %s\n", running, file, line, what);
   fflush(stdout);
-  if (!pthread_equal(home, pthread_self())) _exit(1);
+  if (!pthread_equal(home, pthread_self()) || getpid() != home_process)
+    _exit(1);
   failing = 1;
   longjmp(out, 1);
 }
@@ -200,7 +202,8 @@ int main(int argc, char **argv) {
     scope_cases, kill_cases, close_cases, wait_cases,
     memory_cases, libs_cases, attach_cases, slice_cases, clock_cases,
     signal_cases, dump_cases,
-    worlds_cases};
+    worlds_cases,
+    guest_cases, refuse_cases, storm_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

@@ -81,16 +81,18 @@ int world_settle(world *w);
 /* The integer that is a global. */
 int64_t world_int(world *w, const char *name);
 
-/* hold.c: from begin on, renaming hangs; a task that does so, which hangs in a
-** thread when this returns; lets the thread go on. */
+/* hold.c: from begin on, renaming and a name that is looked up hang; tasks that
+** do so, which hang in a thread when these return; lets all of them go on. */
 void hold_begin(void);
 void hold_job(world *w);
+void hold_lookup(world *w);
 void hold_end(void);
 
 extern const test_case open_cases[], step_cases[], post_cases[],
   future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
   wait_cases[], memory_cases[], libs_cases[], attach_cases[], slice_cases[],
   clock_cases[], signal_cases[], dump_cases[],
-  worlds_cases[];
+  worlds_cases[],
+  guest_cases[], refuse_cases[], storm_cases[];
 
 #endif

@@ -177,6 +177,32 @@ static void callbacks_of_the_host_may_spawn(void) {
   host_close(&h);
 }
 
+/* Time and frames of the host's, made by its timer. */
+static void frame_at_a_tick(host *h) {
+  perilune_loop *p = h->w->p;
+  perilune_clock_advance(perilune_clock_new(p, "game"), 1000000000);
+  perilune_emit(perilune_signal_new(p, "frame"), h->w->L, 0);
+  h->done = h->ticks == 4;
+}
+
+static void callbacks_of_the_host_make_time(void) {
+  host h;
+  world w;
+  host_open(&h, &w);
+  perilune_task_release(world_spawn(
+    &w, NULL, "local frame = aio.signal 'frame'\n"
+              "for i = 1, 4 do frame:wait() say 'frame' end"));
+  perilune_task_release(world_spawn(
+    &w, NULL, "local s <close> = aio.scope{clock = aio.clock 'game'}\n"
+              "aio.sleep(2.5) say 'slept'"));
+  world_settle(&w);
+  host_ticks(&h, frame_at_a_tick);
+  uv_run(&h.uv, UV_RUN_DEFAULT);
+  world_said(&w, "frame frame frame slept frame");
+  attached_close(&h, &w);
+  host_close(&h);
+}
+
 static int run_inside(lua_State *L) {
   host *h = lua_touserdata(L, lua_upvalueindex(1));
   uv_run(&h->uv, UV_RUN_NOWAIT);
@@ -449,6 +475,7 @@ const test_case attach_cases[] = {
   CASE(sockets_work_in_the_hosts_loop),
   CASE(busy_tasks_leave_time_to_the_host),
   CASE(callbacks_of_the_host_may_spawn),
+  CASE(callbacks_of_the_host_make_time),
   CASE(uv_run_inside_a_task_takes_no_step), CASE(threads_wake_uv_run),
   CASE(the_host_may_step_as_well), CASE(two_states_in_one_uv_loop),
   CASE(a_loop_of_its_own_is_not_attached), CASE(attach_without_memory),

@@ -14,6 +14,8 @@ typedef struct things {
   perilune_future *f;
   perilune_scope *s;
   perilune_task *t;
+  perilune_clock *clock;
+  perilune_signal *signal;
   perilune_job job;
   int line; /* of the first that said something else */
 } things;
@@ -40,6 +42,9 @@ static void things_make(things *x) {
   x->job.fn = ignore_job;
   EQUAL(perilune_future_new(x->w.p, &x->f), PERILUNE_OK);
   EQUAL(perilune_scope_new(x->w.p, NULL, NULL, NULL, &x->s), PERILUNE_OK);
+  x->clock = perilune_clock_new(x->w.p, "game");
+  x->signal = perilune_signal_new(x->w.p, "frame");
+  CHECK(x->clock && x->signal);
   x->t = world_spawn(&x->w, x->s, "aio.sleep(100)");
   perilune_step(x->w.p, NULL, NULL);
 }
@@ -73,6 +78,11 @@ static void try_all(things *x, int code) {
   SAYS(perilune_scope_new(p, NULL, NULL, NULL, &s), code);
   SAYS(perilune_scope_new(p, x->s, NULL, NULL, &s), code);
   SAYS(perilune_scope_cancel(x->s), code);
+  SAYS(perilune_clock_new(p, "other") == NULL, 1);
+  SAYS(perilune_clock_advance(x->clock, 1), code);
+  SAYS(perilune_clock_now(x->clock), 0);
+  SAYS(perilune_signal_new(p, "other") == NULL, 1);
+  SAYS(perilune_emit(x->signal, x->w.L, 0), code);
   SAYS(perilune_scope_live(x->s), 0);
   SAYS(f == NULL && s == NULL, 1);
 }

@@ -189,7 +189,8 @@ $(BUILD)/libperilune.so.$(VERSION): $(call embedded,plain) \
 	@ln -sf libperilune.so.$(VERSION) $(BUILD)/libperilune.so.$(ABI)
 	@ln -sf libperilune.so.$(VERSION) $(BUILD)/libperilune.so
 
-$(BUILD)/perilune.pc: csrc/embed/perilune.pc.in Makefile | setup
+# FORCE, as the prefix may be another one than when it was made.
+$(BUILD)/perilune.pc: csrc/embed/perilune.pc.in FORCE | setup
 	@mkdir -p $(@D)
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
 	  -e 's|@LUA@|$(LUA_PC)|' $< > $@
@@ -323,7 +324,7 @@ valgrind: setup module $(PROCESS) ## a part of the specs under valgrind (VALGRIN
 	  --num-callers=30 $(busted) $(or $(VALGRIND_SPEC),spec/core)
 
 test-embed: setup library amalgamation $(BUILD)/embed/test $(BUILD)/nouv/embed/test $(BUILD)/asan/embed/test ## the tests of the C interface (CASE=kill for a part)
-	@LIBS="$(LUA_LIBS) $(UV_LIBS) -lm" \
+	+@LIBS="$(LUA_LIBS) $(UV_LIBS) -lm" LUA="$(LUA)" MAKE="$(MAKE)" \
 	  spec/embed/headers "$(CC)" "$(CXX)" $(LUA_CFLAGS)
 	@$(BUILD)/embed/test $(CASE)
 	@$(BUILD)/nouv/embed/test $(CASE)
@@ -338,15 +339,16 @@ lander-shot: setup $(LANDER) ## write build/lander.png, a picture of that
 
 test-lander: setup ## run examples/lander without a window, and compare
 	@spec/embed/lander "$(MAKE)" $(LANDER)
+
 # Addresses are not to be spread: the sanitizer knows where they may be.
 TSAN_RUN = $(shell command -v setarch >/dev/null && \
   setarch -R true 2>/dev/null && echo setarch -R)
 
-tsan_suppress := suppressions=spec/host/tsan.supp
+tsan_supp := suppressions=spec/host/tsan.supp
 
 ifeq ($(shell pkg-config --exists $(TSAN_PC) && echo yes),yes)
 tsan: setup $(BUILD)/tsan/embed/test ## the tests of the C interface with TSan (CASE=threads)
-	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:$(tsan_suppress):$(TSAN_OPTIONS) \
+	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:$(tsan_supp):$(TSAN_OPTIONS) \
 	  $(TSAN_RUN) $(BUILD)/tsan/embed/test $(CASE)
 else
 tsan: setup

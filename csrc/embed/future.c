@@ -277,11 +277,14 @@ int perilune_post_call(perilune_future *f,
 
 /* {== On the loop's thread ============================================= */
 
+/* What could not be anchored may be collected at once. */
 static void new_body(lua_State *L, perilune_loop *p, void *arg) {
   perilune_future *f = arg;
-  f->outcome = peri_future_new(L, p->loop, sizeof(shown));
-  PERI_OF(f->outcome, shown, outcome)->of = f;
+  peri_outcome *o = peri_future_new(L, p->loop, sizeof(shown));
+  PERI_OF(o, shown, outcome)->of = NULL;
   peri_anchor(L, p->loop, -1, f);
+  PERI_OF(o, shown, outcome)->of = f;
+  f->outcome = o;
 }
 
 int perilune_future_new(perilune_loop *p, perilune_future **out) {
@@ -294,7 +297,6 @@ int perilune_future_new(perilune_loop *p, perilune_future **out) {
   peri_link_init(&f->watched);
   rc = peri_embed_call(p, p->L, new_body, f, 0);
   if (rc) {
-    if (f->outcome) PERI_OF(f->outcome, shown, outcome)->of = NULL;
     free(f);
     return rc;
   }

@@ -53,8 +53,11 @@ static void *allocate(void *ud, void *p, size_t old, size_t size) {
     free(p);
     return NULL;
   }
-  if (size > old && (w->refusing || (w->refuse_at && !--w->refuse_at)))
+  if (size > old && w->refuse_at && !--w->refuse_at) {
+    w->refusing = w->refuse_on;
     return NULL;
+  }
+  if (size > old && w->refusing) return NULL;
   void *to = realloc(p, size);
   if (to) w->bytes += size - old;
   return to;
@@ -203,7 +206,8 @@ int main(int argc, char **argv) {
     memory_cases, libs_cases, attach_cases, slice_cases, clock_cases,
     signal_cases, dump_cases,
     worlds_cases,
-    guest_cases, refuse_cases, storm_cases};
+    guest_cases, refuse_cases, storm_cases,
+    oom_cases};
   signal(SIGALRM, on_alarm);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (const test_case *c = all[i]; c->name; c++)

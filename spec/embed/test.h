@@ -51,6 +51,7 @@ typedef struct world {
   size_t bytes;       /* Lua's memory */
   int refusing;       /* the allocator refuses everything */
   size_t refuse_at;   /* ... or the n-th request from now, 0: none */
+  int refuse_on;      /* ... and all that follow */
 } world;
 
 /* Opens a state with Lua's libraries; the same and a loop in it. */
@@ -93,6 +94,7 @@ extern const test_case open_cases[], step_cases[], post_cases[],
   wait_cases[], memory_cases[], libs_cases[], attach_cases[], slice_cases[],
   clock_cases[], signal_cases[], dump_cases[],
   worlds_cases[],
-  guest_cases[], refuse_cases[], storm_cases[];
+  guest_cases[], refuse_cases[], storm_cases[],
+  oom_cases[];
 
 #endif

@@ -228,6 +228,36 @@ describe("aio.fs.watch", function()
   end))
 end)
 
+describe("a system that watches no more", function()
+  -- What `fs.watch` says where the limit of that name is so many.
+  local function limited(name, n)
+    local out, why = ends.namespace(("echo %d >/proc/sys/user/%s"):format(n, name), [[
+      local one <close> = aio.fs.watch "/tmp"
+      print((select(2, aio.fs.watch "/")))
+      aio.sleep(0)
+      print(one and aio.loop():stats().handles)]])
+    if not out then
+      pending(why)
+    end
+    return out
+  end
+
+  it("is an error that names the limit: watches", function()
+    local out = limited("max_inotify_watches", 1)
+    if out then
+      assert.equal("ENOSPC: no space left on device (watch /: fs.inotify.max_user_watches)\n1\n",
+        out)
+    end
+  end)
+
+  it("is an error that names the limit: instances", function()
+    local out = limited("max_inotify_instances", 0)
+    if out then
+      has("EMFILE: too many open files (watch /: or fs.inotify.max_user_instances)\nnil\n", out)
+    end
+  end)
+end)
+
 describe("more than a watch can keep", function()
   it("is one event, after those that were kept", inside(function(dir)
     local watch <close> = assert(fs.watch(dir, { limit = 3 }))

@@ -78,7 +78,7 @@ static int write_bytes(uv_file fd, const peri_bytes *all, int64_t offset) {
     int64_t at = offset < 0 ? -1 : offset + (int64_t)did;
     int n = uv_fs_write(NULL, &req, fd, &b, 1, at, NULL);
     uv_fs_req_cleanup(&req);
-    if (n < 0 && n != UV_EINTR) return n;
+    if (n <= 0 && n != UV_EINTR) return n ? n : UV_EIO;
     if (n > 0) did += (size_t)n;
   }
   return 0;
@@ -151,9 +151,9 @@ static void wake(peri_file *f) {
 static void on_done(uv_work_t *uv, int status) {
   peri_file *f = PERI_OF(uv, peri_file, uv);
   if (status) f->status = status;
-  f->running = 0;
+  f->running = f->work.busy = 0;
   settle(f);
-  if (!f->box) {
+  if (f->closed) {
     finish(f);
     return;
   }
@@ -164,7 +164,7 @@ static void on_done(uv_work_t *uv, int status) {
 void peri_file_begin(peri_file *f, int op) {
   assert(!f->running);
   f->op = op;
-  f->running = 1;
+  f->running = f->work.busy = 1;
   atomic_store(&f->ended, 0);
   int status = uv_queue_work(f->uvloop, &f->uv, on_work, on_done);
   assert(!status); /* which is for callers that have nothing to do */
@@ -273,7 +273,7 @@ int peri_file_take(peri_file *f) {
   if (join(f)) return UV_ENOMEM;
   f->arrived = 0;
   f->piece.len = 0;
-  if (f->fresh && (!n || (f->plain && n < f->asked))) f->end = 1;
+  if (f->fresh && (!n || (f->sized && n < f->asked))) f->end = 1;
   f->fresh = 0;
   if (n < f->asked) return 0;
   if (f->next < MOST) f->next *= 2;
@@ -293,26 +293,8 @@ void peri_file_consume(peri_file *f, size_t n) {
 
 /* {== Life ============================================================= */
 
-static void on_leave(peri_loop *l, peri_leaving *v) {
-  (void)l;
-  peri_file_push(PERI_OF(v, peri_file, leaving));
-}
-
-peri_file *peri_file_new(peri_loop *l, const char *path) {
-  peri_file *f = calloc(1, sizeof *f + strlen(path) + 1);
-  if (!f) return NULL;
-  strcpy(f->path, path);
-  f->fd = -1;
-  f->loop = l;
-  f->uvloop = peri_poller_uv(l);
-  f->next = FIRST;
-  atomic_init(&f->ended, 1);
-  peri_link_init(&f->leaving.link);
-  f->leaving.leave = on_leave;
-  return f;
-}
-
 static void free_file(peri_file *f) {
+  peri_link_out(&f->work.link);
   if (f->fd >= 0) close_file(f->fd);
   free_bytes(&f->in);
   free_bytes(&f->out);
@@ -337,29 +319,67 @@ static void finish(peri_file *f) {
     free_file(f);
 }
 
-static void detach(peri_file *f) {
-  if (f->box) f->box->f = NULL;
-  f->box = NULL;
+/* What a forked child has of it is its parent's to write. */
+static void close_down(peri_file *f) {
+  f->closed = 1;
   peri_link_out(&f->leaving.link);
   peri_file_forget(f);
+  if (peri_loop_forked(f->loop)) f->out.len = f->dirty = 0;
   if (!f->running) finish(f);
 }
 
 void peri_file_detach(peri_file *f) {
+  f->box->f = NULL;
+  f->box = NULL;
   f->task = NULL;
-  detach(f);
+  close_down(f);
 }
 
 int peri_file_close(peri_file *f) {
+  f->box->closing = f;
+  f->box->f = NULL;
   f->awaited = 1;
-  detach(f);
+  close_down(f);
   return f->fd >= 0;
 }
 
 void peri_file_release(peri_file *f) {
+  f->box->closing = NULL;
+  f->box = NULL;
   f->task = NULL;
   f->awaited = 0;
   if (f->fd < 0) free_file(f);
+}
+
+/* The loop ends: from now on it may be another thread's. */
+static void on_over(peri_lasting *w) {
+  peri_file *f = PERI_OF(w, peri_file, work);
+  if (f->awaited)
+    peri_file_release(f);
+  else if (f->box)
+    peri_file_detach(f);
+}
+
+static void on_leave(peri_loop *l, peri_leaving *v) {
+  (void)l;
+  peri_file_push(PERI_OF(v, peri_file, leaving));
+}
+
+peri_file *peri_file_new(peri_loop *l, const char *path) {
+  peri_file *f = calloc(1, sizeof *f + strlen(path) + 1);
+  if (!f) return NULL;
+  strcpy(f->path, path);
+  f->fd = -1;
+  f->loop = l;
+  f->uvloop = peri_poller_uv(l);
+  f->next = FIRST;
+  atomic_init(&f->ended, 1);
+  peri_link_init(&f->leaving.link);
+  f->leaving.leave = on_leave;
+  f->work.over = on_over;
+  peri_link_init(&f->work.link);
+  peri_list_append(&peri_io_of(l)->lasting, &f->work.link);
+  return f;
 }
 
 /* Bytes that were accepted are written, also where nobody can wait for that:

@@ -25,6 +25,7 @@
 #include <uv.h>
 
 #include "framing.h"
+#include "handle.h"
 #include "sched/task.h"
 #include "status.h"
 
@@ -66,10 +67,12 @@ struct peri_file {
   uv_stat_t st;
   atomic_int ended;   /* the thread has done its part */
   /* Ours. */
+  peri_lasting work;
   uv_file fd;         /* -1 once it is closed */
-  peri_loop *loop;
-  uv_loop_t *uvloop;  /* outlives the Lua state if a job does */
-  peri_file_box *box; /* which points to us; NULL: nobody holds it */
+  peri_loop *loop;    /* of no use once that has ended */
+  uv_loop_t *uvloop;  /* which goes on until our job has ended */
+  peri_file_box *box; /* which points to us, also as what it is closing; NULL:
+                         nobody holds it */
   peri_task *task;    /* who is parked on the job, or on the end of all, or
                          NULL */
   unsigned running : 1;     /* the job */
@@ -78,7 +81,9 @@ struct peri_file {
   unsigned readable : 1;
   unsigned writable : 1;
   unsigned append : 1;
-  unsigned plain : 1;   /* it has positions and an end: no device */
+  unsigned plain : 1;   /* it has positions: no device */
+  unsigned sized : 1;   /* reads that are short have seen its end: those of
+                           files without a size, as in /proc, have not */
   unsigned arrived : 1; /* `piece` was read and not yet looked at */
   unsigned stale : 1;   /* what is being read is of no use any more */
   unsigned fresh : 1;   /* the job was begun for the read that waits */
@@ -87,6 +92,7 @@ struct peri_file {
   unsigned uncached : 1; /* its file system cannot tell what is in memory */
   unsigned dirty : 1;   /* it was written to */
   unsigned moved : 1;   /* by appending: `pos` is at the end */
+  unsigned closed : 1;
   unsigned awaited : 1; /* closed by somebody who frees it afterwards */
   unsigned cheap : 2;   /* done without waiting, modulo */
   int64_t pos;          /* of the first byte of `in`, or of the next to be

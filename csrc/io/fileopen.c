@@ -90,7 +90,6 @@ static int close_abort(peri_loop *l, peri_task *t, int why) {
   peri_file_box *b = t->on;
   if (why == PERI_ABORTED && !l->closing && b->closing) return 0;
   if (b->closing) peri_file_release(b->closing);
-  b->closing = NULL;
   return 1;
 }
 
@@ -115,7 +114,6 @@ static int close_k(lua_State *L, int status, lua_KContext raises) {
     n = close_failed(L, f, (int)raises);
   else
     lua_pushboolean(L, 1);
-  b->closing = NULL;
   if (f) peri_file_release(f);
   return n;
 }
@@ -139,17 +137,16 @@ static int close_box(lua_State *L, peri_file_box *b, int raises) {
   peri_loop *l = PERI_LOOP(L);
   peri_file *f = b->f;
   lua_settop(L, 1);
-  if (f) tell(l, f);
-  if (f && !can_wait(L, l)) {
+  lua_pushboolean(L, 1);
+  if (!f) return 1;
+  tell(l, f);
+  if (!can_wait(L, l)) {
     peri_file_detach(f);
-    f = NULL;
+    return 1;
   }
-  b->closing = f;
-  if (f && peri_file_close(f)) {
-    f->task = l->current;
-    return peri_task_park(L, l, &closing, b, raises);
-  }
-  return close_k(L, LUA_OK, raises);
+  if (!peri_file_close(f)) return close_k(L, LUA_OK, raises);
+  f->task = l->current;
+  return peri_task_park(L, l, &closing, b, raises);
 }
 
 /*
@@ -171,14 +168,14 @@ static int file_leave(lua_State *L) {
 /* What was written and nobody has closed is written here, unless the program
 ** is not to be kept waiting. A forked child leaves it to its parent. */
 static int file_gc(lua_State *L) {
+  if (peri_gc_is_called(PERI_LOOP(L))) return 0;
   peri_file_box *b = lua_touserdata(L, 1);
   peri_file *f = b->f;
   if (b->closing) peri_file_release(b->closing);
-  b->closing = NULL;
   if (!f) return 0;
   f->task = NULL;
-  if (peri_loop_forked(f->loop)) f->out.len = f->dirty = 0;
-  if (peri_file_writes(f) && !f->loop->hosted)
+  int waits = !f->loop->hosted && !peri_loop_forked(f->loop);
+  if (peri_file_writes(f) && waits)
     peri_file_drain(f);
   else
     peri_file_detach(f);
@@ -263,6 +260,7 @@ static int push_file(lua_State *L, peri_loop *l, opening *o) {
   f->writable = access != UV_FS_O_RDONLY;
   f->append = (o->flags & UV_FS_O_APPEND) != 0;
   f->plain = is_plain(&o->st);
+  f->sized = o->st.st_size > 0 && f->plain;
   f->outmax = PERI_FILE_GATHERS;
   f->fd = o->fd;
   o->fd = -1;

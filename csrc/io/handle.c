@@ -79,12 +79,23 @@ static void leave_to(peri_loop *l, peri_io *io, peri_loop *rest) {
   l->io = NULL;
 }
 
+static void end_lasting(peri_io *io) {
+  peri_link *next = io->lasting.next;
+  for (peri_link *k = next; k != &io->lasting; k = next) {
+    peri_lasting *w = PERI_OF(k, peri_lasting, link);
+    next = k->next;
+    peri_link_out(k);
+    w->over(w);
+  }
+}
+
 static void sweep(peri_loop *l, peri_loop *rest) {
   peri_io *io = peri_io_of(l);
   io->ending = 1;
   for (peri_link *k = io->handles.next; k != &io->handles; k = k->next)
     peri_handle_close(PERI_OF(k, peri_handle, link));
   peri_request_end(l);
+  end_lasting(io);
   if (rest) leave_to(l, io, rest);
   closed(rest ? rest : l, io);
 }
@@ -92,6 +103,8 @@ static void sweep(peri_loop *l, peri_loop *rest) {
 static int alive(const peri_loop *l) {
   const peri_io *io = peri_io_of(l);
   if (!peri_link_alone(&io->requests)) return 1;
+  for (peri_link *k = io->lasting.next; k != &io->lasting; k = k->next)
+    if (PERI_OF(k, peri_lasting, link)->busy) return 1;
   for (peri_link *k = io->handles.next; k != &io->handles; k = k->next) {
     const uv_handle_t *uv = PERI_OF(k, peri_handle, link)->uv;
     if (uv_is_active(uv) && uv_has_ref(uv)) return 1;
@@ -111,6 +124,7 @@ void peri_io_new(lua_State *L, peri_loop *l) {
   peri_link_init(&io->handles);
   peri_link_init(&io->requests);
   peri_link_init(&io->foreign);
+  peri_link_init(&io->lasting);
   io->nhandles = 1;
   l->io = io;
   peri_poller_handles(l, &handles);

@@ -46,6 +46,7 @@ typedef struct peri_io {
   peri_link handles;
   peri_link requests;  /* see request.h */
   peri_link foreign;   /* see foreign.c */
+  peri_link lasting;   /* see peri_lasting */
   uint64_t opened;     /* handles so far */
   uint32_t nhandles;   /* open or closing; one more until the sweep */
   uint32_t nrequests;
@@ -58,6 +59,16 @@ typedef struct peri_io {
   peri_pool pool;
   struct peri_resolver *resolver; /* or NULL; see resolver.h */
 } peri_io;
+
+/*
+** What has work in other threads, with or without somebody who waits, and may
+** outlive the loop: told once, when that ends, and is in its list until then.
+*/
+typedef struct peri_lasting {
+  peri_link link;
+  void (*over)(struct peri_lasting *w);
+  int busy; /* something of it can come */
+} peri_lasting;
 
 static inline peri_io *peri_io_of(const peri_loop *l) {
   return l->io;

@@ -44,6 +44,8 @@ static void close_leaves_no_descriptors(void) {
                  "aio.spawn(function() a:read_some() end)\n"
                  "aio.spawn(function() s:accept() end)\n"
                  "d = aio.fs.scandir '/'\n"
+                 "aio.spawn(function()\n"
+                 "  f = aio.fs.open '/proc/self/status' f:read() end)\n"
                  "aio.spawn(d) aio.spawn(aio.fs.read_file, '/dev/null') end");
     world_settle(&w);
     world_close(&w);
@@ -56,10 +58,18 @@ static void scripts_may_go_on_after_close(void) {
   world_open(&w);
   world_do(&w, "if aio.unix then a, b = aio.unix.pair()\n"
                "s = aio.tcp.listen('127.0.0.1', 0)\n"
-               "d = aio.fs.scandir '/' aio.spawn(d) end\n"
+               "d = aio.fs.scandir '/' aio.spawn(d)\n"
+               "pending = 1\n"
+               "aio.spawn(function() f = aio.fs.open('/dev/null', 'r+')\n"
+               "  for i = 1, 4 do f:write(('x'):rep(40000)) end\n"
+               "  pending = 0 f:read() end) end\n"
                "g = aio.future() t = aio.spawn(aio.sleep, 100)");
-  world_settle(&w);
-  EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
+  do
+    world_settle(&w);
+  while (world_int(&w, "pending"));
+  int rc;
+  while ((rc = perilune_close(w.p, 0, 0)) == PERILUNE_BUSY) continue;
+  EQUAL(rc, PERILUNE_OK);
   w.p = NULL;
   world_do(&w, "for _, f in ipairs { aio.spawn, aio.sleep, aio.yield,\n"
                "    aio.future, aio.now, aio.event, aio.channel, aio.task,\n"
@@ -77,6 +87,8 @@ static void scripts_may_go_on_after_close(void) {
                "  pcall(aio.unix.pair)\n"
                "  pcall(aio.fs.stat, '/') pcall(d) pcall(d.close, d)\n"
                "  pcall(aio.tcp.connect, '127.0.0.1', 1)\n"
+               "  for _, name in ipairs { 'read', 'write', 'seek', 'close',\n"
+               "    'flush', 'setvbuf' } do pcall(f[name], f, 'no') end\n"
                "end\n"
                "collectgarbage()");
   world_close(&w);

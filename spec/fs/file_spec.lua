@@ -117,6 +117,13 @@ describe("file:read", function()
     assert.equal("ee", file:read "a")
   end))
 
+  it("reads files that do not know their length", inside(function()
+    local file <close> = assert(fs.open "/proc/self/smaps")
+    local text = file:read "a"
+    assert.is_true(#text > 8192) -- more than is read at once there
+    has("[stack]", text)
+  end))
+
   it("needs little memory for much", inside(function(dir)
     assert(os.execute("truncate -s 64M " .. dir .. "/big"))
     local file <close> = assert(fs.open(dir .. "/big"))

@@ -39,6 +39,15 @@ describe("a finalizer that a script calls", function()
     end))
   end
 
+  it("leaves a file open", helper.real(function()
+    if aio.fs then
+      local file <close> = assert(aio.fs.open "README.md")
+      pcall(file.__gc, {})
+      pcall(file.__gc, file)
+      assert.is_string(file:read())
+    end
+  end))
+
   it("leaves the loop alone", helper.case(function()
     local loop = aio.loop()
     getmetatable(loop).__gc(loop)

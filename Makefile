@@ -367,7 +367,7 @@ oom: setup module hosts ## scenarios with each allocation failing in turn
 lint: setup ## luacheck, and warnings as errors with gcc and clang
 	@.ci/lint
 
-bench: setup module ## measure speed against its limits
+bench: setup module $(BUILD)/libperilune.a ## measure speed against its limits
 	@BENCH_LUA="$(LUA)" bench/run
 
 docs: ## bring the reference up to date with the comments in the source

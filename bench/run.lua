@@ -232,6 +232,34 @@ function parts.allocations()
   end
 end
 
+-- Hosts ----------------------------------------------------------------------
+
+-- What build/bench/step is asked for, the unit, the bar if there is one, and
+-- what that is.
+local STEPS <const> = {
+  { "idle 0", "ns", 250, "a step, no task" },
+  { "idle 100", "ns", 250, "a step, 100 tasks sleep" },
+  { "idle 10000", "ns", 250, "a step, 10,000 tasks sleep" },
+  { "frame 10000", "ms", 1.2, "next frame of 10,000 tasks" },
+  { "emit 10000", "ms", nil, "a signal for 10,000 tasks" },
+  { "spawn 100000", "ns", nil, "spawn and finish, from C" },
+  { "kill 10000 0", "ms", 5, "kill of 10,000 tasks, DROP" },
+  { "kill 10000 1", "ms", 5, "kill of 10,000 tasks, CLOSE" },
+  { "post 100000 4", "ns", nil, "a post, of 100,000 from four threads" },
+}
+
+function parts.step()
+  for _, case in ipairs(STEPS) do
+    local how, unit, bar, what = table.unpack(case, 1, 4)
+    local took = best(function() return tonumber(output("build/bench/step " .. how)) end)
+    if bar then
+      row(what, took, unit, "<=", bar)
+    else
+      print(("%-46s %11s"):format(what, ("%.4g %s"):format(took, unit)))
+    end
+  end
+end
+
 -- Servers --------------------------------------------------------------------
 
 local next_port = 20000 + os.time() % 10000
@@ -362,8 +390,8 @@ end
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
-  "between", "process", "files", "allocations", "echo", "udp", "lines", "churn", "memory",
-  "startup" }
+  "between", "process", "files", "allocations", "step", "echo", "udp", "lines", "churn",
+  "memory", "startup" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

@@ -73,7 +73,8 @@ static void scripts_may_go_on_after_close(void) {
   w.p = NULL;
   world_do(&w, "for _, f in ipairs { aio.spawn, aio.sleep, aio.yield,\n"
                "    aio.future, aio.now, aio.event, aio.channel, aio.task,\n"
-               "    aio.check, aio.tree, aio.time_left } do\n"
+               "    aio.check, aio.tree, aio.time_left, aio.clock, aio.signal,\n"
+               "    aio.next_frame } do\n"
                "  pcall(f, print) pcall(f, 1) pcall(f)\n"
                "end\n"
                "pcall(aio.group, nil, say)\n"

@@ -208,6 +208,15 @@ static int close_fd(uv_file fd) {
   return status;
 }
 
+/* Why it cannot be worked with by threads, which would wait for somebody at
+** its other end: 0, or a uv error. */
+static int refusal(const opening *o) {
+  uint64_t type = o->st.st_mode & S_IFMT;
+  if (type == S_IFDIR) return UV_EISDIR;
+  if (type == S_IFIFO) return UV_ESPIPE;
+  return type == S_IFCHR && uv_guess_handle(o->fd) == UV_TTY ? UV_ESPIPE : 0;
+}
+
 /* Without waiting, as the other end of a FIFO may never be opened. */
 static void opening_run(peri_work *w) {
   opening *o = PERI_OF(w, opening, w);
@@ -219,7 +228,7 @@ static void opening_run(peri_work *w) {
   w->status = uv_fs_fstat(NULL, &req, o->fd, NULL);
   o->st = req.statbuf;
   uv_fs_req_cleanup(&req);
-  if (!w->status && (o->st.st_mode & S_IFMT) == S_IFDIR) w->status = UV_EISDIR;
+  if (!w->status) w->status = refusal(o);
 }
 
 static void opening_discard(peri_work *w) {

@@ -86,7 +86,8 @@ end
 
 --- Opens a file, to be read and written in pieces, with the methods of transports and
 -- a few more. Waits.
--- @param path of the file
+-- @param path of the file, or of a device; a FIFO or a terminal is refused, with code
+--   ESPIPE, and a socket with ENXIO
 -- @param mode as that of `io.open`: "r" (the default), "w", "a", "r+", "w+", "a+";
 --   a "b" at its end means nothing
 -- @return file; or nil, message, code

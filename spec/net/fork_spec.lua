@@ -130,4 +130,18 @@ describe("in a forked child", function()
       a:write "still there\n"
       print(line:await())
     end)]]))
+
+  it("closing a watch leaves the parent's alone", prints("EPERM\ntrue\nseen\n", [[
+    local dir = os.tmpname()
+    assert(os.remove(dir) and os.execute("mkdir " .. dir))
+    aio.run(function()
+      local watch <close> = assert(aio.fs.watch(dir))
+      in_child(function()
+        print(select(2, pcall(watch)).code)
+        print(watch:close())
+      end)
+      io.open(dir .. "/seen", "w"):close()
+      print(watch().name)
+    end)
+    os.execute("rm -r " .. dir)]]))
 end)

@@ -5,6 +5,8 @@
 */
 #include <stdlib.h>
 
+#include <pthread.h>
+
 #include "test.h"
 
 #define SECOND 1000000000
@@ -332,6 +334,36 @@ static void clocks_outlive_the_state(void) {
   EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
 }
 
+typedef struct handles {
+  world *w;
+  perilune_clock *clock;
+  perilune_signal *signal;
+} handles;
+
+static void *call_elsewhere(void *arg) {
+  handles *h = arg;
+  int ok = perilune_clock_advance(h->clock, 1) == PERILUNE_ETHREAD &&
+           perilune_clock_now(h->clock) == 0 && perilune_clock_now(NULL) &&
+           !perilune_clock_new(h->w->p, "game") &&
+           !perilune_signal_new(h->w->p, "update") &&
+           perilune_emit(h->signal, h->w->L, 0) == PERILUNE_ETHREAD;
+  return ok ? arg : NULL;
+}
+
+static void another_thread_cannot_move_a_clock(void) {
+  world w;
+  pthread_t t;
+  void *ok;
+  world_open(&w);
+  handles h = {&w, perilune_clock_new(w.p, "game"),
+               perilune_signal_new(w.p, "update")};
+  pthread_create(&t, NULL, call_elsewhere, &h);
+  pthread_join(t, &ok);
+  CHECK(ok);
+  EQUAL(perilune_clock_now(h.clock), 0);
+  world_close(&w);
+}
+
 static void a_closed_loop_has_no_clocks_for_scripts(void) {
   world w;
   perilune_scope *s;
@@ -387,5 +419,6 @@ const test_case clock_cases[] = {
   CASE(sleeping_in_c_is_cancelled),
   CASE(sleeping_in_c_is_refused_outside_of_tasks),
   CASE(scopes_check_their_clock), CASE(clocks_outlive_the_state),
+  CASE(another_thread_cannot_move_a_clock),
   CASE(a_closed_loop_has_no_clocks_for_scripts),
   CASE(many_clocks_have_room_for_all_timers), END};

@@ -29,7 +29,7 @@ OBJCOPY ?= objcopy
 SCHED_SPEC ?= $(wildcard spec/core spec/task spec/sync spec/explore)
 # What talks to other programs gains nothing from the harsh collector.
 GCSTRESS_SPEC ?= $(SCHED_SPEC) $(filter-out spec/net/signal_spec.lua, \
-  $(wildcard spec/net/*_spec.lua)) $(wildcard spec/fs spec/regress)
+  $(wildcard spec/net/*_spec.lua)) $(wildcard spec/fs spec/stdio spec/regress)
 VALGRIND_SPEC ?= spec/sync $(addprefix spec/task/,future_spec.lua \
   generator_spec.lua group_spec.lua spawn_spec.lua) spec/core/close_spec.lua \
   spec/net/server_spec.lua spec/net/transport_spec.lua $(wildcard spec/fs \

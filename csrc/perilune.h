@@ -82,7 +82,7 @@ enum {
   PERILUNE_LIB_PROCESS = 16, /* aio.process */
   PERILUNE_LIB_SIGNAL = 32, /* aio.signals */
   PERILUNE_LIB_THREAD = 64, /* reserved */
-  PERILUNE_LIB_STDIO = 128, /* reserved */
+  PERILUNE_LIB_STDIO = 128, /* aio.stdin, stdout, stderr, tty */
   PERILUNE_LIB_ALL = 255
 };
 

@@ -31,6 +31,8 @@ local PUBLIC = {
   ["dns"] = { dns = "aio.dns." },
   ["udp"] = { udp = "aio.udp." },
   ["fs"] = { fs = "aio.fs." },
+  ["stdio"] = { open = "aio." },
+  ["tty"] = { tty = "aio.tty." },
   ["serve"] = { serve = "server:" },
   ["debug"] = { debug = "debug." },
   ["testing"] = { testing = "testing.", Clock = "clock:" },
@@ -44,7 +46,7 @@ local PREFIXES = {
   { "channel:" }, { "event:" }, { "lock:" }, { "semaphore:" }, { "permit:" },
   { "condition:" }, { "barrier:" }, { "var:" }, { "loop:" }, { "conn:" },
   { "server:" }, { "clock:" }, { "signal:" }, { "udp:" }, { "signals:" },
-  { "remote:" }, { "listing:" }, { "watch:" }, { "file:" },
+  { "remote:" }, { "listing:" }, { "raw:" }, { "watch:" }, { "file:" },
 }
 
 -- Files ------------------------------------------------------------------------
@@ -139,7 +141,9 @@ local function parse_tags(lines)
   local entry, into = { text = "", params = {} }, nil
   for _, line in ipairs(lines) do
     local tag, rest = line:match "^@(%w+)%s+(.*)$"
-    if tag == "param" then
+    if line == "@field" then
+      entry.field = true
+    elseif tag == "param" then
       into = { rest }
       entry.params[#entry.params + 1] = into
     elseif tag == "return" then
@@ -172,7 +176,7 @@ local function scan_lua(entries, path, source)
         if dot == "." and entry.name:find ":" then -- the object is spelled out
           args = args:gsub("^%([%w_]+,? ?", "(")
         end
-        entry.call = entry.name .. args
+        entry.call = entry.field and entry.name or entry.name .. args
         entry.path = path
         -- A wrapper in Lua is what users call, not what it wraps.
         entries[entry.name] = { entry }

@@ -23,10 +23,6 @@
 #include "sched/task.h"
 #include "status.h"
 
-#ifndef _WIN32
-#include <fcntl.h>
-#endif
-
 typedef struct watcher {
   peri_handle h;
   uv_poll_t uv;
@@ -120,25 +116,13 @@ static watcher *find(peri_io *io, int fd) {
   return NULL;
 }
 
-/* uv makes it non-blocking, which its owner may not expect. */
-static int init(peri_loop *l, watcher *w) {
-#ifdef _WIN32
-  return uv_poll_init(peri_poller_uv(l), &w->uv, w->fd);
-#else
-  int flags = fcntl(w->fd, F_GETFL);
-  int status = uv_poll_init(peri_poller_uv(l), &w->uv, w->fd);
-  if (flags >= 0 && !(flags & O_NONBLOCK)) fcntl(w->fd, F_SETFL, flags);
-  return status;
-#endif
-}
-
 /* A watcher that nobody waits for yet: 0, or a uv status. */
 static int make(peri_loop *l, int fd, watcher **made) {
   watcher *w = peri_alloc(l, sizeof *w);
   if (!w) return UV_ENOMEM;
   memset(w, 0, sizeof *w);
   w->fd = fd;
-  int status = init(l, w);
+  int status = peri_handle_poll(l, &w->uv, w->fd);
   if (status) {
     peri_free(l, w, sizeof *w);
     return status;

@@ -17,6 +17,10 @@
 #include "poller.h"
 #include "request.h"
 
+#ifndef _WIN32
+#include <fcntl.h>
+#endif
+
 /* {== The end ========================================================== */
 
 /* Everything of the loop's is closed, and its allocator still there. */
@@ -143,6 +147,17 @@ void peri_handle_open(peri_loop *l, peri_handle *h,
   peri_link_init(&h->link);
   peri_list_append(&io->handles, &h->link);
   io->nhandles++;
+}
+
+int peri_handle_poll(peri_loop *l, uv_poll_t *uv, int fd) {
+#ifdef _WIN32
+  return uv_poll_init(peri_poller_uv(l), uv, fd);
+#else
+  int flags = fcntl(fd, F_GETFL);
+  int status = uv_poll_init(peri_poller_uv(l), uv, fd);
+  if (flags >= 0 && !(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags);
+  return status;
+#endif
 }
 
 static void on_close(uv_handle_t *uv) {

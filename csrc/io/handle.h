@@ -81,6 +81,10 @@ void peri_io_new(lua_State *L, peri_loop *l);
 void peri_handle_open(peri_loop *l, peri_handle *h,
                       const peri_handle_type *type, uv_handle_t *uv);
 
+/* uv_poll_init, for a descriptor that others use as well: uv would have made
+** it non-blocking. */
+int peri_handle_poll(peri_loop *l, uv_poll_t *uv, int fd);
+
 /* The peri_handle of a uv handle that was entered. */
 static inline peri_handle *peri_handle_of(const uv_handle_t *uv) {
   return uv->data;

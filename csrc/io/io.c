@@ -1,9 +1,9 @@
 /*
 ** io.c - the outside, opened to Lua.
 **
-** Lua side: core.tcp, unix, udp, dns, fs, signals, subscribe, poll_fd, process, as
-** far as they are opened; is_address; and what a run needs for its end: lingering,
-** mark_handles, close_handles.
+** Lua side: core.tcp, unix, udp, dns, fs, signals, subscribe, poll_fd, process,
+** stdio, tty, as far as they are opened; is_address; and what a run needs for
+** its end: lingering, mark_handles, close_handles.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -24,8 +24,10 @@
 #include "server.h"
 #include "signal.h"
 #include "slow.h"
+#include "stdio.h"
 #include "tcp.h"
 #include "transport.h"
+#include "tty.h"
 #include "udp.h"
 
 #define ROUNDS 100 /* turns in which everything that is closing is closed */
@@ -98,7 +100,8 @@ static const struct {
   {PERI_LIB_NET, peri_udp_open}, {PERI_LIB_NET, peri_foreign_open},
   {PERI_LIB_DNS, peri_dns_open}, {PERI_LIB_PROCESS, peri_process_open},
   {PERI_LIB_SIGNAL, peri_signal_open},
-  {PERI_LIB_SIGNAL, peri_subscribe_open}};
+  {PERI_LIB_SIGNAL, peri_subscribe_open}, {PERI_LIB_STDIO, peri_stdio_open},
+  {PERI_LIB_STDIO, peri_tty_open}};
 
 void peri_io_open_libs(lua_State *L, peri_loop *l, unsigned libs) {
   peri_io *io = peri_io_of(l);

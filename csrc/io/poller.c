@@ -37,6 +37,7 @@
 #include <process.h>
 #define getpid _getpid
 #else
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -404,7 +405,19 @@ static int look_for_room(void) {
   return 0;
 }
 
+static void fill_standard(void) {
+}
+
 #else
+
+/* Where a program was started without one of its standard descriptors, the
+** next one opened would be taken for it; and libuv never closes such a one.
+** What is put there cannot be used, as if it were closed. It stays. */
+static void fill_standard(void) {
+  for (int fd = 0; fd < 3; fd++)
+    if (fcntl(fd, F_GETFD) < 0)
+      open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+}
 
 /* Is there room for two pipes? The first loop of a process makes one for its
 ** signals, after another descriptor, and libuv aborts if it cannot. */
@@ -421,6 +434,7 @@ static int look_for_room(void) {
 /* Makes a uv loop with our handles, which keep nothing alive: 0, or a uv
 ** status. */
 static int init(peri_loop *l, outside *p) {
+  fill_standard();
   int status = look_for_room();
   if (!status) status = uv_loop_init(&p->made);
   if (status) return status;

@@ -195,6 +195,7 @@ static int read_abort(peri_loop *l, peri_task *t, int why) {
   (void)why;
   c->reader = NULL;
   c->reading = 0;
+  if (c->medium) stop(c); /* which would keep the loop alive */
   return 1;
 }
 

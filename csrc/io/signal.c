@@ -27,6 +27,7 @@
 
 #include "caught.h"
 #include "poller.h"
+#include "raw.h"
 #include "sched/callback.h"
 #include "sched/error.h"
 #include "sched/hook.h"
@@ -61,6 +62,7 @@ static struct {
 /* What follows is async-signal-safe, or does what lua.c does. */
 
 static void die(int sig) {
+  peri_raw_restore();
   signal(sig, SIG_DFL);
   raise(sig); /* comes when the handler returns */
 }

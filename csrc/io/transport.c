@@ -2,8 +2,8 @@
 ** transport.c - open byte streams: their life, names and options.
 **
 ** Lua side: close, abort, sockname, peername, nodelay, keepalive, and what
-** read.c, write.c and protocol.c add, as methods of "perilune.tcp" and
-** "perilune.unix".
+** read.c, write.c and protocol.c add, as methods of "perilune.tcp",
+** "perilune.unix" and "perilune.stream".
 **
 ** A box (userdata) owns a peri_transport, which is freed when uv has closed
 ** its handle. Closing empties the box at once; the transport may live on
@@ -27,8 +27,10 @@
 /* Names of the metatables; their addresses are keys in the registry. */
 const char peri_tcp_type[] = "perilune.tcp";
 const char peri_unix_type[] = "perilune.unix";
+const char peri_stream_type[] = "perilune.stream";
 
 static const char *type_name(uv_handle_type type) {
+  if (type == UV_POLL) return peri_stream_type;
   return type == UV_TCP ? peri_tcp_type : peri_unix_type;
 }
 
@@ -40,7 +42,8 @@ peri_transport *peri_transport_check(lua_State *L) {
   const peri_box *box = lua_touserdata(L, 1);
   int same_size = box && lua_rawlen(L, 1) == sizeof *box;
   if (!same_size ||
-      (box->type != peri_tcp_type && box->type != peri_unix_type))
+      (box->type != peri_tcp_type && box->type != peri_unix_type &&
+       box->type != peri_stream_type))
     luaL_typeerror(L, 1, "transport");
   return box->c;
 }
@@ -178,6 +181,7 @@ static void on_linger(peri_loop *l, peri_timer *t) {
 
 static void transport_shut(peri_loop *l, peri_handle *h) {
   peri_transport *c = transport_of(h);
+  if (c->standing && !l->closing) return;
   c->linger_ms = 0;
   peri_transport_close(l, c);
   finish(l, c);
@@ -201,6 +205,17 @@ static void transport_closed(peri_loop *l, peri_handle *h) {
 
 static const peri_handle_type transport_type = {
   "transport", 0, transport_shut, transport_closed};
+
+int peri_transport_owes(const peri_loop *l) {
+  const peri_link *all = &peri_io_of(l)->handles;
+  for (peri_link *k = all->next; k != all; k = k->next) {
+    peri_handle *h = PERI_OF(k, peri_handle, link);
+    if (h->type != &transport_type) continue;
+    const peri_transport *c = transport_of(h);
+    if (c->standing && !c->write_error && peri_write_unsent(c)) return 1;
+  }
+  return 0;
+}
 
 /* }===================================================================== */
 
@@ -244,9 +259,20 @@ static void init(peri_loop *l, peri_transport *c) {
   c->frame = peri_frame_capture(l);
 }
 
-/* The C part of a transport that uv knows of; NULL when out of memory. */
-static peri_transport *new_transport(peri_loop *l, uv_handle_type type) {
+static void init_handle(peri_loop *l, peri_transport *c,
+                        uv_handle_type type, int fd) {
   uv_loop_t *uv = peri_poller_uv(l);
+  if (type == UV_POLL && fd >= 0 && !peri_handle_poll(l, &c->uv.poll, fd))
+    return;
+  if (type == UV_TCP)
+    uv_tcp_init(uv, &c->uv.tcp); /* neither makes a socket yet, or fails */
+  else
+    uv_pipe_init(uv, &c->uv.pipe, 0);
+}
+
+/* The C part of a transport that uv knows of; NULL when out of memory. */
+static peri_transport *new_transport(peri_loop *l, uv_handle_type type,
+                                     int fd) {
   peri_transport *c = peri_alloc(l, sizeof *c);
   if (!c) return NULL;
   memset(c, 0, sizeof *c);
@@ -254,17 +280,14 @@ static peri_transport *new_transport(peri_loop *l, uv_handle_type type) {
     peri_free(l, c, sizeof *c);
     return NULL;
   }
-  if (type == UV_TCP)
-    uv_tcp_init(uv, &c->uv.tcp); /* neither makes a socket yet, or fails */
-  else
-    uv_pipe_init(uv, &c->uv.pipe, 0);
+  init_handle(l, c, type, fd);
   init(l, c);
   peri_handle_open(l, &c->h, &transport_type, &c->uv.any);
   return c;
 }
 
-peri_transport *peri_transport_new(lua_State *L, peri_loop *l,
-                                   uv_handle_type type) {
+peri_box *peri_transport_box(lua_State *L, peri_loop *l,
+                             uv_handle_type type) {
   peri_error_room(L, 4);
   peri_task_logical(L, l);
   peri_box *box = lua_newuserdatauv(L, sizeof *box, 1);
@@ -273,10 +296,23 @@ peri_transport *peri_transport_new(lua_State *L, peri_loop *l,
   lua_rawgetp(L, LUA_REGISTRYINDEX, type_name(type));
   lua_setmetatable(L, -2);
   peri_trace_made(L, l);
-  peri_transport *c = new_transport(l, type);
-  if (!c) luaL_error(L, "not enough memory");
+  return box;
+}
+
+peri_transport *peri_transport_begin(peri_loop *l, peri_box *box,
+                                     uv_handle_type type, int fd) {
+  peri_transport *c = new_transport(l, type, fd);
+  if (!c) return NULL;
   box->c = c;
   c->box = box;
+  return c;
+}
+
+peri_transport *peri_transport_new(lua_State *L, peri_loop *l,
+                                   uv_handle_type type) {
+  peri_box *box = peri_transport_box(L, l, type);
+  peri_transport *c = peri_transport_begin(l, box, type, -1);
+  if (!c) luaL_error(L, "not enough memory");
   return c;
 }
 
@@ -469,7 +505,8 @@ static void open_type(lua_State *L, peri_loop *l, uv_handle_type type) {
   add(L, l, peri_read_methods);
   add(L, l, peri_write_methods);
   add(L, l, peri_protocol_methods);
-  add(L, l, type == UV_TCP ? tcp_methods : unix_methods);
+  if (type == UV_TCP) add(L, l, tcp_methods);
+  if (type == UV_NAMED_PIPE) add(L, l, unix_methods);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
   lua_rawsetp(L, LUA_REGISTRYINDEX, type_name(type));
@@ -491,6 +528,7 @@ void peri_transport_open(lua_State *L, peri_loop *l) {
   static const luaL_Reg functions[] = {{"served", served}, {NULL, NULL}};
   open_type(L, l, UV_TCP);
   open_type(L, l, UV_NAMED_PIPE);
+  open_type(L, l, UV_POLL);
   add(L, l, functions);
 }
 

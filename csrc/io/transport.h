@@ -1,11 +1,12 @@
 /*
-** transport.h - open byte streams: tcp and unix sockets.
+** transport.h - open byte streams: tcp and unix sockets, and others.
 **
 ** transport.c  life: box, close, linger, abort; names and options
 ** read.c       the reading side
 ** write.c      the writing side
 ** protocol.c   callback style
 ** memory.c     a medium for tests: pairs in memory
+** stream.c     a medium for descriptors that are no sockets of ours
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -43,10 +44,10 @@ typedef struct peri_medium peri_medium;
 ** of what comparing metatables costs, for each call of a method. */
 typedef struct peri_box {
   peri_transport *c; /* NULL once it was closed */
-  const char *type;  /* peri_tcp_type or peri_unix_type */
+  const char *type;  /* peri_tcp_type, or another of these */
 } peri_box;
 
-extern const char peri_tcp_type[], peri_unix_type[];
+extern const char peri_tcp_type[], peri_unix_type[], peri_stream_type[];
 
 static inline peri_transport *peri_box_at(lua_State *L, int idx) {
   return ((peri_box *)lua_touserdata(L, idx))->c;
@@ -60,6 +61,7 @@ struct peri_transport {
     uv_stream_t stream;
     uv_tcp_t tcp;
     uv_pipe_t pipe;
+    uv_poll_t poll;
   } uv;
   unsigned readable : 1;  /* there may be something to read */
   unsigned reading : 1;   /* a read is under way, parked or woken */
@@ -74,6 +76,7 @@ struct peri_transport {
   unsigned collected : 1; /* nobody holds the box */
   unsigned asked : 1;     /* the kernel, since the last one was done */
   unsigned cheap : 2;     /* done without it since then, modulo */
+  unsigned standing : 1;  /* is the Lua state's, and outlives runs */
   /* Callback style (protocol.c). */
   unsigned protocol : 1;
   unsigned made : 1;      /* connection_made was called */
@@ -128,6 +131,8 @@ typedef struct peri_medium_type {
   void (*free)(peri_loop *l, peri_transport *c);
   /* What messages call the other side. */
   void (*push_name)(lua_State *L, const peri_transport *c);
+  /* Something is about to be written; or NULL. */
+  void (*before)(peri_transport *c);
 } peri_medium_type;
 
 /* The beginning of a medium. */
@@ -152,6 +157,20 @@ void peri_transport_open(lua_State *L, peri_loop *l);
 */
 peri_transport *peri_transport_new(lua_State *L, peri_loop *l,
                                    uv_handle_type type);
+
+/*
+** The same in two steps. The first pushes an empty box, and may raise. The
+** second makes its transport, or returns NULL when out of memory; one of type
+** UV_POLL is for a descriptor, which stays the caller's: if uv cannot watch
+** it, or it is negative, there is an unused UV_NAMED_PIPE instead.
+*/
+peri_box *peri_transport_box(lua_State *L, peri_loop *l,
+                             uv_handle_type type);
+peri_transport *peri_transport_begin(peri_loop *l, peri_box *box,
+                                     uv_handle_type type, int fd);
+
+/* True while one that outlives runs has bytes to send. */
+int peri_transport_owes(const peri_loop *l);
 
 /* Gives it a connected socket, which it owns then: 0, or a uv status. */
 int peri_transport_adopt(peri_transport *c, uv_os_sock_t fd);

@@ -330,10 +330,20 @@ static int wait_turn(lua_State *L, peri_loop *l, peri_transport *c,
 static int write_now(lua_State *L, peri_loop *l, peri_transport *c) {
   int status = refusal(c);
   if (!status) {
+    if (c->medium && c->medium->type->before) c->medium->type->before(c);
     take(L, l, c);
     status = c->write_error;
   }
   return status ? peri_transport_fail(L, c, status, "write") : self(L);
+}
+
+static int wait_sent(lua_State *L, peri_loop *l, peri_transport *c);
+
+/* In the main chunk there may be no later: what outlives it is sent now. */
+static int write_all(lua_State *L, peri_loop *l, peri_transport *c) {
+  int n = write_now(L, l, c);
+  if (n > 1 || !c->standing || l->running || l->callback) return n;
+  return wait_sent(L, l, c);
 }
 
 static int write_k(lua_State *L, int status, lua_KContext ctx) {
@@ -342,7 +352,7 @@ static int write_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
   if (c) c->granted = 0;
-  int n = write_now(L, l, c);
+  int n = write_all(L, l, c);
   if (c) grant(l, c);
   return n;
 }
@@ -364,7 +374,7 @@ static int conn_write(lua_State *L) {
   if (l->callback) return write_now(L, l, c);
   peri_task *t = peri_wait_enter(L, l);
   if (still_must_wait(l, c)) return wait_turn(L, l, c, t, &writing);
-  return peri_transport_done(L, l, write_now(L, l, c));
+  return peri_transport_done(L, l, write_all(L, l, c));
 }
 
 /* }===================================================================== */
@@ -402,6 +412,10 @@ static lua_KContext all_of(const peri_transport *c) {
   return c ? (lua_KContext)c->handed : 0;
 }
 
+static int wait_sent(lua_State *L, peri_loop *l, peri_transport *c) {
+  return sent_to(L, l, c, all_of(c), &flushing);
+}
+
 /* conn:flush() -> conn once the kernel has all that was written; or nil,
 ** message, code. Waits. */
 static int conn_flush(lua_State *L) {
@@ -409,7 +423,7 @@ static int conn_flush(lua_State *L) {
   peri_transport *c = peri_transport_check(L);
   peri_wait_enter(L, l);
   if (c) peri_write_flush(l, c);
-  return peri_task_done(L, l, sent_to(L, l, c, all_of(c), &flushing));
+  return peri_task_done(L, l, wait_sent(L, l, c));
 }
 
 /* Nothing is written from now on; what was goes out first. */

@@ -82,17 +82,19 @@ local outside = {
   process = "process",
   signals = "subscribe",
   poll = "poll_fd",
+  stdin = "stdio",
+  stdout = "stdio",
+  stderr = "stdio",
+  tty = "tty",
 }
 
 local function fetch(name)
-  local from = outside[name]
-  if not from then
-    local module = require("perilune." .. later[name])
-    return module[name] or module
-  elseif type(core[from]) == "table" then
-    return require("perilune." .. name)
+  local from = later[name] or outside[name]
+  if not later[name] and type(core[from]) ~= "table" then
+    return core[from]
   end
-  return core[from]
+  local module = require("perilune." .. from)
+  return module[name] or module
 end
 
 local function load(_, name)

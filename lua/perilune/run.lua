@@ -268,6 +268,18 @@ local function drain(state)
   end
 end
 
+-- What was written to stdout is not lost because its reader takes its time, unless
+-- there is an interrupt: then the grace is the limit, or the next interrupt.
+local function drain_output(state)
+  local seen = state.interrupts
+  local function time()
+    return state.interrupts == 0 and math.huge or state.interrupts == seen and left(state) or 0
+  end
+  while core.stdio and core.stdio.unsent() and time() > 0 do
+    state.handle:turn(time())
+  end
+end
+
 -- One ordered pass: tasks are cancelled and joined, what is left is forced,
 -- then hooks, then bytes on their way, then stray handles. In a forked child
 -- all of that is the parent's.
@@ -284,6 +296,7 @@ local function shutdown(state)
   end_tasks(state)
   run_hooks(state)
   drain(state)
+  drain_output(state)
   if core.close_handles then
     core.close_handles(state.mark)
     settle(state)

@@ -6,7 +6,8 @@
 #include "test.h"
 
 static const char *const names[] = {"fs", "tcp", "unix", "udp", "poll", "dns",
-                                    "process", "signals", NULL};
+                                    "process", "signals", "stdin", "stdout",
+                                    "stderr", "tty", NULL};
 
 /* Which of `names` each part brings. */
 static const struct {
@@ -16,7 +17,8 @@ static const struct {
   {PERILUNE_LIB_CORE, ""}, {PERILUNE_LIB_FS, "fs "},
   {PERILUNE_LIB_NET, "tcp unix udp poll "}, {PERILUNE_LIB_DNS, "dns "},
   {PERILUNE_LIB_PROCESS, "process "}, {PERILUNE_LIB_SIGNAL, "signals "},
-  {PERILUNE_LIB_THREAD, ""}, {PERILUNE_LIB_STDIO, ""}};
+  {PERILUNE_LIB_THREAD, ""},
+  {PERILUNE_LIB_STDIO, "stdin stdout stderr tty "}};
 
 static void open_with(world *w, unsigned libs) {
   world_state(w);
@@ -152,7 +154,9 @@ static void libs_are_all_there_without_a_host(void) {
   lua_settop(w.L, 0);
   EQUAL(perilune_open(w.L, NULL, &w.p), PERILUNE_OK);
   world_do(&w, "aio = require 'perilune'");
-  check_names(&w, outside ? "fs tcp unix udp poll dns process signals " : "");
+  check_names(&w, outside ? "fs tcp unix udp poll dns process signals "
+                            "stdin stdout stderr tty "
+                          : "");
   world_close(&w);
 }
 

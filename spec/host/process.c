@@ -9,12 +9,17 @@
 ** raise(n) has this process get signal n, from itself; storm(microseconds)
 ** has it interrupted by SIGALRM so often, until storm(0), and returns how often
 ** it was;
+** pipe(), pair() and pty() make two descriptors, replace(new, old) puts one
+** in the place of another -> a copy of that; read(fd, n), write(fd, s),
+** close(fd), blocks(fd);
 ** thread(code) runs Lua code in a state and a thread of its own, join(thread)
 ** waits for its end, when that state was closed -> its result or its error,
 ** as a string.
 **
 ** SPDX-License-Identifier: MIT
 */
+#include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -24,7 +29,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 int luaopen_process(lua_State *L);
@@ -128,13 +135,88 @@ static int process_join(lua_State *L) {
   return 1;
 }
 
+static int check(lua_State *L, int result) {
+  if (result < 0) luaL_error(L, "%s", strerror(errno));
+  return result;
+}
+
+static int push_two(lua_State *L, int status, const int fds[2]) {
+  check(L, status);
+  lua_pushinteger(L, fds[0]);
+  lua_pushinteger(L, fds[1]);
+  return 2;
+}
+
+static int process_pipe(lua_State *L) {
+  int fds[2];
+  return push_two(L, pipe2(fds, O_CLOEXEC), fds);
+}
+
+static int process_pair(lua_State *L) {
+  int fds[2], type = SOCK_STREAM | SOCK_CLOEXEC;
+  return push_two(L, socketpair(AF_UNIX, type, 0, fds), fds);
+}
+
+/* The terminal, which is raw, and its other side. */
+static int process_pty(lua_State *L) {
+  struct termios mode;
+  int other = check(L, posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  check(L, grantpt(other));
+  check(L, unlockpt(other));
+  int fd = check(L, open(ptsname(other), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  check(L, tcgetattr(fd, &mode));
+  cfmakeraw(&mode);
+  check(L, tcsetattr(fd, TCSANOW, &mode));
+  return push_two(L, 0, (int[]){fd, other});
+}
+
+static int process_replace(lua_State *L) {
+  int from = (int)luaL_checkinteger(L, 1), to = (int)luaL_checkinteger(L, 2);
+  int copy = check(L, fcntl(to, F_DUPFD_CLOEXEC, 3));
+  check(L, dup2(from, to));
+  lua_pushinteger(L, copy);
+  return 1;
+}
+
+static int process_read(lua_State *L) {
+  int fd = (int)luaL_checkinteger(L, 1);
+  size_t n = (size_t)luaL_checkinteger(L, 2);
+  luaL_Buffer b;
+  char *to = luaL_buffinitsize(L, &b, n);
+  luaL_pushresultsize(&b, (size_t)check(L, (int)read(fd, to, n)));
+  return 1;
+}
+
+static int process_write(lua_State *L) {
+  size_t n;
+  int fd = (int)luaL_checkinteger(L, 1);
+  const char *s = luaL_checklstring(L, 2, &n);
+  lua_pushinteger(L, check(L, (int)write(fd, s, n)));
+  return 1;
+}
+
+static int process_close(lua_State *L) {
+  check(L, close((int)luaL_checkinteger(L, 1)));
+  return 0;
+}
+
+static int process_blocks(lua_State *L) {
+  int flags = check(L, fcntl((int)luaL_checkinteger(L, 1), F_GETFL));
+  lua_pushboolean(L, !(flags & O_NONBLOCK));
+  return 1;
+}
+
 int luaopen_process(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"fork", process_fork}, {"wait", process_wait}, {"exit", process_exit},
     {"handle", process_handle}, {"handled", process_handled},
     {"handles", process_handles}, {"raise", process_raise},
     {"storm", process_storm}, {"thread", process_thread}, {"join",
-    process_join}, {NULL, NULL}};
+    process_join}, {"pipe", process_pipe},
+    {"pair", process_pair}, {"pty", process_pty},
+    {"replace", process_replace}, {"read", process_read},
+    {"write", process_write}, {"close", process_close},
+    {"blocks", process_blocks}, {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushinteger(L, SIGCHLD);
   lua_setfield(L, -2, "CHLD");

@@ -130,6 +130,7 @@ describe("aio.signals", function()
   end))
 
   it("refuses what cannot be caught, and what is none", function()
+    local before = aio.loop():stats().handles
     has("bad argument #1", raised(aio.signals))
     has("bad argument #2 to 'signals' (KILL cannot be subscribed to)",
       raised(function() aio.signals("INT", "KILL") end))
@@ -137,7 +138,7 @@ describe("aio.signals", function()
     has("SEGV cannot be subscribed to", raised(aio.signals, 11))
     has("no signal is called 'FOO'", raised(aio.signals, "FOO"))
     has("signal expected", raised(aio.signals, 0))
-    assert.equal(0, aio.loop():stats().handles)
+    assert.equal(before, aio.loop():stats().handles)
   end)
 
   it("is closed when nobody holds it", real(function()

@@ -387,11 +387,34 @@ function parts.startup()
   row("start-up: peak memory", memory / MB_IN_KIB, "MB", "<=", 3.5)
 end
 
+-- Reading lines from a pipe, to what io.lines takes.
+function parts.stdin()
+  local path = os.tmpname()
+  local file <close> = assert(io.open(path, "w"))
+  for i = 1, 500000 do
+    file:write("line ", i, " of a text whose lines are neither long nor short\n")
+  end
+  file:close()
+  local function cost(read)
+    local script = "n, t = 0, os.clock() %s print((os.clock() - t) / n)"
+    local command = "cat %s | %s -e '%s'"
+    return tonumber(output(command:format(path, lua, script:format(read))))
+  end
+  local times = ratio(function()
+    return cost("for _ in io.lines() do n = n + 1 end")
+  end, function()
+    return cost('local aio = require "perilune" aio.run(function() '
+      .. "for _ in aio.stdin:lines() do n = n + 1 end end)")
+  end)
+  os.remove(path)
+  row("lines of stdin, to io.lines", times, "x", ">=", 0.8)
+end
+
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
   "between", "process", "files", "allocations", "step", "echo", "udp", "lines", "churn",
-  "memory", "startup" }
+  "memory", "startup", "stdin" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

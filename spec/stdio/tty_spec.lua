@@ -154,3 +154,37 @@ os.close(fd)
     assert.equal("nil EIO\nHUP\nEIO\ndone\n", settled(path))
   end)
 end)
+
+describe("examples/prompt.lua", function()
+  local function prompt(script)
+    return terminal("arg[1] = '0.02'; dofile 'examples/prompt.lua'", script)
+  end
+
+  it("reads a line while a clock ticks", function()
+    assert.equal("cooked 0\nHello, Jon!\n", prompt [[
+expect(b"your name? ")
+os.write(fd, b"Jox\x7f")
+expect(b"your name? Jo\r")
+for n in range(1, 4): expect(b"[%d] your name? Jo" % n)
+os.write(fd, b"n\r")
+status = finish()
+print(mode(), status)
+print(out.decode().split("\r\n")[-2])
+]])
+  end)
+
+  it("takes Ctrl-C as no answer", function()
+    assert.equal("cooked 1\nNobody.\n", prompt [[
+expect(b"your name? ")
+os.write(fd, b"Jo\x03")
+status = finish()
+print(mode(), status)
+print(out.decode().split("\r\n")[-2])
+]])
+  end)
+
+  it("reads from a pipe as well", function()
+    assert.equal("Hello, Eve!\n", streams.shell("echo Eve | prog", "dofile 'examples/prompt.lua'"))
+    assert.equal("Nobody.\n", streams.shell("prog </dev/null", "dofile 'examples/prompt.lua'"))
+  end)
+end)

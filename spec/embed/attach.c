@@ -336,6 +336,9 @@ static void begin_much(host *h) {
     "aio.spawn(function() a:read_some() end)\n"
     "aio.spawn(function() aio.tcp.connect('127.0.0.1', port):read() end)\n"
     "aio.spawn(function() for n in aio.signals 'USR2' do end end)\n"
+    "aio.spawn(function() f = aio.fs.open '/dev/null' f:write 'x'\n"
+    "  for e in aio.fs.watch '/' do end end)\n"
+    "aio.spawn(function() aio.process.run { 'cat', input = 'x' } end)\n"
     "aio.spawn(function() aio.sleep(1000) end)\n"
     "aio.loop():call_later(1000, say)\n"
     "t = aio.spawn(function() while true do pcall(aio.sleep, 100) end end)");

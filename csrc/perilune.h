@@ -486,6 +486,14 @@ PERILUNE_API void perilune_scope_release(perilune_scope *s);
 /* [T] `ud` of the nearest scope of the task that runs, or NULL. */
 PERILUNE_API void *perilune_self(lua_State *L);
 
+/*
+** [T] Pops a context variable (of aio.context.var) and a value: what the tasks
+** see that are spawned into the scope by perilune_spawn from now on, and those
+** that they spawn. They see nothing else than what is bound. A scope has what its
+** parent had when it was made. PERILUNE_ELUA if it is no variable.
+*/
+PERILUNE_API int perilune_scope_bind(perilune_scope *s, lua_State *L);
+
 /* }===================================================================== */
 
 /* {== Memory =========================================================== */

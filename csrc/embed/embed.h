@@ -145,6 +145,9 @@ peri_owner *peri_embed_owner(perilune_loop *p, perilune_scope *s);
 int peri_embed_clock(const perilune_loop *p, const perilune_clock *c);
 void peri_embed_free_clocks(perilune_loop *p);
 
+/* Gives a task that was just made what is bound in the scope. */
+void peri_embed_inherit(const perilune_scope *s, peri_task *t);
+
 /* `ud` of the nearest scope of the host's around this one, or NULL. */
 void *peri_embed_ud(const peri_scope *s);
 

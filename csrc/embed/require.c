@@ -3,9 +3,9 @@
 ** library and no files.
 **
 ** Modules that are compiled in (chunks.c) are loaded by a `require` of their
-** own, which is in their environment; of what they load, Lua's own require finds
-** `perilune` alone. Without them (in the module that Lua loads) the files are
-** asked for.
+** own, which is in their environment; of what they load, Lua's own require
+** finds `perilune` alone. Without them (in the module that Lua loads) the files
+** are asked for.
 **
 ** SPDX-License-Identifier: MIT
 */

@@ -10,11 +10,14 @@
 
 #include "embed.h"
 #include "run.h"
+#include "sched/context.h"
+#include "sched/var.h"
 
 struct perilune_scope {
   peri_owner owner;
   perilune_loop *p;
   perilune_scope *parent; /* holds a reference to it */
+  peri_context *context;  /* a reference: of tasks that are spawned into it */
   void *ud;
   uint32_t refs;
   uint8_t mode;       /* of the kill */
@@ -33,6 +36,7 @@ static void free_unused(perilune_scope *s) {
     perilune_scope *parent = s->parent;
     perilune_loop *p = s->p;
     if (p->loop) peri_scope_remove(p->loop, &s->owner.scope);
+    if (p->loop) peri_context_release(p->loop, s->context);
     peri_link_out(&s->doomed);
     free(s);
     peri_embed_release(p);
@@ -59,6 +63,7 @@ static perilune_scope *new_scope(perilune_loop *p, perilune_scope *parent,
   s->owner.keeps = 1;
   s->p = p;
   s->parent = parent;
+  if (parent) s->context = peri_context_retain(parent->context);
   s->ud = ud;
   s->refs = 1;
   peri_link_init(&s->doomed);
@@ -92,6 +97,30 @@ void perilune_scope_release(perilune_scope *s) {
 peri_owner *peri_embed_owner(perilune_loop *p, perilune_scope *s) {
   if (!s) return p->loop->background;
   return s->p != p || s->owner.closed ? NULL : &s->owner;
+}
+
+/* }===================================================================== */
+
+/* {== Context ========================================================== */
+
+/* Stack: the variable, its value. */
+static void bind_body(lua_State *L, perilune_loop *p, void *arg) {
+  perilune_scope *s = arg;
+  peri_var_put(L, p->loop, &s->context);
+}
+
+int perilune_scope_bind(perilune_scope *s, lua_State *L) {
+  int rc = peri_embed_check(s->p);
+  if (!rc) return peri_embed_call(s->p, L, bind_body, s, 2);
+  peri_embed_pop(s->p, L, 2);
+  return rc;
+}
+
+void peri_embed_inherit(const perilune_scope *s, peri_task *t) {
+  peri_loop *l = s->p->loop;
+  if (!s->context) return;
+  peri_context_release(l, t->context);
+  t->context = peri_context_retain(s->context);
 }
 
 /* }===================================================================== */

@@ -74,6 +74,7 @@ int perilune_task_then(perilune_task *t,
 /* {== Spawning ========================================================= */
 
 typedef struct spawning {
+  perilune_scope *scope; /* or NULL */
   peri_owner *owner;
   perilune_task *handle; /* or NULL */
 } spawning;
@@ -90,6 +91,7 @@ static void spawn_body(lua_State *L, perilune_loop *p, void *arg) {
     lua_pop(L, 1);
   }
   peri_task *t = peri_task_new(L, l, s->owner, lua_gettop(L) - 1, 1);
+  if (s->scope) peri_embed_inherit(s->scope, t);
   if (!s->handle) return;
   s->handle->task = t;
   peri_anchor(L, l, -1, s->handle);
@@ -118,7 +120,7 @@ perilune_task *peri_embed_show(perilune_loop *p, peri_task *t) {
 
 int perilune_spawn(perilune_loop *p, perilune_scope *scope, lua_State *L,
                    int nargs, perilune_task **out) {
-  spawning s = {NULL, NULL};
+  spawning s = {scope, NULL, NULL};
   int rc = peri_embed_check(p);
   if (out) *out = NULL;
   if (!rc && !(s.owner = peri_embed_owner(p, scope))) rc = PERILUNE_ECLOSED;

@@ -48,11 +48,11 @@ void peri_context_push_map(lua_State *L, peri_loop *l, peri_context *c) {
   lua_xmove(l->stash, L, 1);
 }
 
-/* Pushes a copy of the current map. */
-static void copy_map(lua_State *L, peri_loop *l) {
+/* Pushes a copy of the map of `from`, which may be NULL. */
+static void copy_map(lua_State *L, peri_loop *l, peri_context *from) {
   lua_createtable(L, 0, 1);
-  if (!l->frame.context) return;
-  peri_context_push_map(L, l, l->frame.context);
+  if (!from) return;
+  peri_context_push_map(L, l, from);
   for (lua_pushnil(L); lua_next(L, -2);) {
     lua_pushvalue(L, -2);
     lua_insert(L, -2);
@@ -61,13 +61,14 @@ static void copy_map(lua_State *L, peri_loop *l) {
   lua_pop(L, 1);
 }
 
-peri_context *peri_context_copy(lua_State *L, peri_loop *l) {
+peri_context *peri_context_copy(lua_State *L, peri_loop *l,
+                                peri_context *from) {
   peri_error_room(L, 8);
   peri_stash_push(l, L, PERI_STASH_CONTEXTS);
   peri_context *c = lua_newuserdatauv(L, sizeof *c, 1);
   c->refs = 1;
   c->suppressed = 0;
-  copy_map(L, l);
+  copy_map(L, l, from);
   lua_setiuservalue(L, -2, 1);
   lua_rawsetp(L, -2, c);
   lua_pop(L, 1);

@@ -97,10 +97,11 @@ static inline peri_frame peri_frame_swap(peri_loop *l, peri_frame f) {
 }
 
 /*
-** Makes a context with a copy of the current map (or an empty one), with
-** one reference, which the caller owns. May raise out of memory.
+** Makes a context with a copy of the map of `from` (or an empty one, if that
+** is NULL), with one reference, which the caller owns. May raise out of memory.
 */
-peri_context *peri_context_copy(lua_State *L, peri_loop *l);
+peri_context *peri_context_copy(lua_State *L, peri_loop *l,
+                                peri_context *from);
 
 /* Makes the map of `c`, which is not NULL, the one at hand, until `c` ends:
 ** var:get and var:set have it as an upvalue. */

@@ -58,7 +58,7 @@ static int push_raw(lua_State *L, peri_loop *l, peri_context *c, int idx) {
 static peri_context *own_context(lua_State *L, peri_loop *l) {
   peri_context *was = l->frame.context;
   if (was && was->refs == 1) return was;
-  peri_context *c = peri_context_copy(L, l);
+  peri_context *c = peri_context_copy(L, l, l->frame.context);
   c->suppressed = was && was->suppressed;
   l->frame.context = c;
   peri_context_release(l, was);
@@ -84,6 +84,20 @@ static void encode(lua_State *L, int idx) {
 
 static void check_var(lua_State *L) {
   peri_type_check(L, 1, var_type, sizeof(const char *));
+}
+
+/* The new context takes its place before anything else can fail. */
+void peri_var_put(lua_State *L, peri_loop *l, peri_context **c) {
+  check_var(L);
+  encode(L, 2);
+  peri_context *was = *c;
+  *c = peri_context_copy(L, l, was);
+  peri_context_release(l, was);
+  peri_context_push_map(L, l, *c);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
 }
 
 /* context.var([name [, default]]) -> a variable. Never waits. */
@@ -285,7 +299,8 @@ static int call_inside(lua_State *L, peri_loop *l, int fn) {
 /* Pushes an object with a copy of the current frame. */
 static bound *own_frame(lua_State *L, peri_loop *l) {
   bound *b = bound_new(L, l);
-  peri_context *c = b->frame.context = peri_context_copy(L, l);
+  peri_context *c = peri_context_copy(L, l, l->frame.context);
+  b->frame.context = c;
   c->suppressed = l->frame.context && l->frame.context->suppressed;
   b->frame.logical = peri_logical_retain(l->frame.logical);
   return b;

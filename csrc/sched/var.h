@@ -15,6 +15,11 @@ void peri_var_open(lua_State *L, peri_loop *l);
 ** NULL in the root context. */
 void peri_var_push_caller(lua_State *L, peri_loop *l, const peri_frame *f);
 
+/* Replaces the context, a reference or NULL, by one with its values and, for
+** the variable at 1, the value at 2. Raises "bad argument" if that is no
+** variable, or out of memory: then the values are those of before. */
+void peri_var_put(lua_State *L, peri_loop *l, peri_context **c);
+
 /* Replaces the function on top by one that calls it in the current frame. */
 void peri_var_bind(lua_State *L, peri_loop *l);
 

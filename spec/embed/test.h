@@ -52,6 +52,8 @@ typedef struct world {
   int refusing;       /* the allocator refuses everything */
   size_t refuse_at;   /* ... or the n-th request from now, 0: none */
   int refuse_on;      /* ... and all that follow */
+  size_t again;       /* ... which is asked for again, of this size */
+  int refused;        /* times that it has come to that */
 } world;
 
 /* Opens a state with Lua's libraries; the same and a loop in it. */
@@ -92,7 +94,7 @@ void hold_end(void);
 extern const test_case open_cases[], step_cases[], post_cases[],
   future_cases[], task_cases[], scope_cases[], kill_cases[], close_cases[],
   wait_cases[], memory_cases[], libs_cases[], attach_cases[], slice_cases[],
-  clock_cases[], signal_cases[], dump_cases[],
+  clock_cases[], signal_cases[], dump_cases[], bind_cases[], entry_cases[],
   worlds_cases[],
   guest_cases[], refuse_cases[], storm_cases[],
   oom_cases[];

@@ -209,9 +209,11 @@ local function force(state)
   end
 end
 
--- A region that ends with the grace, for `fn`; the second interrupt ends it.
+-- A region that ends with the grace, for `fn`; the second interrupt ends it. Real
+-- time, also where the main chunk is in a scope with another clock.
 local function within_grace(state, fn)
-  return core.scope({ shield = true, timeout = left(state) }, function(scope)
+  local opts = { shield = true, timeout = left(state), clock = core.clock() }
+  return core.scope(opts, function(scope)
     state.scopes[scope] = true
     return fn(state)
   end)

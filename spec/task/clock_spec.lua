@@ -374,6 +374,22 @@ describe("a scope with a clock", function()
   end))
 end)
 
+describe("a run in a scope with a clock", function()
+  it("has the grace go by real time", helper.bare(function()
+    local told = helper.log()
+    local _ <close> = aio.scope { clock = new_clock() }
+    aio.run({ grace = 1, on_error = function(_, info) told(info.kind) end }, function()
+      aio.on_close(function()
+        aio.scope({ clock = aio.clock() }, function()
+          aio.sleep(9)
+          told "not ended"
+        end)
+      end)
+    end)
+    assert.equal("shutdown", told:text())
+  end))
+end)
+
 describe("a sleep by a clock", function()
   it("is cancelled before it begins", case(function()
     local before, task = timers(), by(new_clock(), aio.sleep, 1)

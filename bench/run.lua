@@ -410,11 +410,23 @@ function parts.stdin()
   row("lines of stdin, to io.lines", times, "x", ">=", 0.8)
 end
 
+-- A frame of 2 ms with 10,000 scripts, each of which waits for the next one, and
+-- one that never waits. How many of them fit depends on the machine.
+function parts.frames()
+  local p99, whole = math.huge, 0
+  for _ = 1, ROUNDS do
+    local late, share = numbers(output("build/bench/frames 10000 300"))
+    p99, whole = math.min(p99, late), math.max(whole, share)
+  end
+  row("a step of 2 ms with a runaway: 99th percentile", p99 / 1000, "ms", "<=", 2.2)
+  row("frames in which all 10,000 tasks went on", whole, "", ">=", 0.9)
+end
+
 -- ----------------------------------------------------------------------------
 
 local order = { "switch", "spawn", "future", "timeout", "cancel",
   "between", "process", "files", "allocations", "step", "echo", "udp", "lines", "churn",
-  "memory", "startup", "stdin" }
+  "memory", "startup", "stdin", "frames" }
 
 local wanted = #arg > 0 and arg or order
 for _, name in ipairs(wanted) do

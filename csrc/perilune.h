@@ -155,9 +155,9 @@ typedef struct perilune_config {
   ** NULL. Each of its iterations takes a step then, of at most 10 ms.
   ** Nothing else of it is touched: it is not run, walked or closed. */
   void *uv_loop;
-  /* Instructions of Lua code that a task or callback may run without waiting;
-  ** 0: any number, at no cost. Counting slows Lua down, at worst to half its
-  ** speed. */
+  /* Instructions of Lua code that a task or callback may run without waiting
+  ** (or up to twice as many, once); 0: any number, at no cost. Counting slows
+  ** Lua down, at worst to half its speed. */
   uint32_t slice;
   /* Called when they have run, and again after as many: PERILUNE_CONTINUE,
   ** _PREEMPT or _KILL. `ns` is how long it has run. NULL: tasks are put off.

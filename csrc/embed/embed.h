@@ -52,7 +52,7 @@ struct perilune_loop {
   unsigned closing : 1; /* perilune_close has begun */
   unsigned exited : 1;  /* ... and has called what was left to be called */
   unsigned killing : 1; /* what runs is to end, and gets errors until it has */
-  unsigned late : 1;    /* a coroutine inside the task was told of already */
+  unsigned late : 1;    /* a slice has begun in this activation */
   /* Other threads' side. */
   _Atomic(perilune_job *) posts; /* the last one first */
   atomic_uint waiting; /* posted jobs that count against `max_posts` */

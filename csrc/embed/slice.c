@@ -61,11 +61,10 @@ static int ask(perilune_loop *p) {
   return p->on_overrun(p, t, ns);
 }
 
-/* Coroutines inside a task count on from one activation to the next: in each,
-** the first time says nothing. */
-static int is_early(lua_State *L, perilune_loop *p) {
-  if (p->killing || p->late || L == p->L || L == p->loop->current->co)
-    return 0;
+/* Coroutines count on from one activation to the next, as setting a hook anew
+** takes time: the first time in each says nothing. */
+static int is_early(perilune_loop *p) {
+  if (p->killing || p->late) return 0;
   p->late = 1;
   return 1;
 }
@@ -89,7 +88,7 @@ void peri_embed_hooked(lua_State *L, lua_Debug *ar) {
     lua_sethook(L, NULL, 0, 0);
     return;
   }
-  if (!is_ours(p->loop) || is_left_over(L, p) || is_early(L, p)) return;
+  if (!is_ours(p->loop) || is_left_over(L, p) || is_early(p)) return;
   int what = ask(p);
   if (what == PERILUNE_KILL) {
     end(L, p);
@@ -99,11 +98,12 @@ void peri_embed_hooked(lua_State *L, lua_Debug *ar) {
   }
 }
 
-/* A hook of the program's own stays, and then there are no slices. */
-static void arm(const perilune_loop *p, lua_State *L) {
-  lua_Hook h = lua_gethook(L);
-  if (h && h != peri_embed_hooked) return;
+/* A hook of the program's own stays, and then there are no slices. Returns 1 if
+** counting begins here. */
+static unsigned arm(const perilune_loop *p, lua_State *L) {
+  if (lua_gethook(L)) return 0;
   lua_sethook(L, peri_embed_hooked, LUA_MASKCOUNT, p->slice);
+  return 1;
 }
 
 /* }===================================================================== */
@@ -114,15 +114,14 @@ static void tell(perilune_loop *p, int begins) {
   if (p->on_resume) p->on_resume(p, p->shown, begins);
 }
 
-/* The task stays on `scratch` until it was told of. Counting begins anew, but
-** in one that goes on in the middle of a function: Lua has to see it there. */
-static void before(peri_loop *l, peri_runnable *r) {
+/* In one that was put off, counting has begun with that. The task stays on
+** `scratch` until it was told of. */
+static void before(peri_loop *l, peri_runnable *r, const peri_budget *b) {
   perilune_loop *p = l->host;
   peri_task *t = peri_task_resumed_by(r);
-  p->late = 0;
   if (p->slice) {
-    p->begun = l->poller->now();
-    if (!t || !peri_task_is_preempted(t)) arm(p, t ? t->co : p->L);
+    p->begun = b->looked ? b->looked : l->poller->now();
+    p->late = arm(p, t ? t->co : p->L) || (t && peri_task_is_preempted(t));
   }
   if (!t || !p->on_resume) return;
   peri_task_push(p->scratch, l, t);

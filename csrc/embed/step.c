@@ -31,6 +31,7 @@ static int set_limits(limits *m, const perilune_budget *b, uint64_t now) {
   m->b.resumes = b->resumes ? b->resumes : UINT32_MAX;
   m->b.rounds = b->rounds ? b->rounds : ROUNDS;
   m->b.resumed = m->b.round = 0;
+  m->b.looked = 0;
   m->polls = b->polls ? b->polls : 1;
   m->polled = 0;
   return PERILUNE_OK;

@@ -148,16 +148,18 @@ static void run_batch(peri_loop *l, lua_State *L) {
   }
 }
 
-static int spent(const peri_loop *l, const peri_budget *b) {
+static int spent(const peri_loop *l, peri_budget *b) {
   if (b->resumed >= b->resumes || peri_loop_forked(l)) return 1;
-  return b->stop_at != UINT64_MAX && l->poller->now() >= b->stop_at;
+  if (b->stop_at == UINT64_MAX) return 0;
+  b->looked = l->poller->now();
+  return b->looked >= b->stop_at;
 }
 
 /* The same in a hosted step, which has a budget, and in debug. */
 static void run_some(peri_loop *l, lua_State *L, peri_budget *b) {
   while (!peri_link_alone(&l->batch)) {
     peri_runnable *r = PERI_OF(l->batch.next, peri_runnable, link);
-    if (l->before) l->before(l, r);
+    if (l->before) l->before(l, r, b);
     if (l->batch.next == &r->link) {
       peri_link_out(&r->link);
       r->run(l, r, L);
@@ -214,7 +216,7 @@ void peri_loop_watch(peri_loop *l, peri_watch_fn fn) {
 }
 
 void peri_loop_flush(peri_loop *l, lua_State *L) {
-  peri_budget all = {UINT64_MAX, UINT32_MAX, 1, 0, 0};
+  peri_budget all = {UINT64_MAX, UINT32_MAX, 1, 0, 0, 0};
   begin_round(l, L);
   if (l->watch || l->before)
     run_some(l, L, &all);
@@ -231,7 +233,7 @@ int peri_loop_round(peri_loop *l, lua_State *L, peri_budget *b) {
 }
 
 void peri_loop_step(peri_loop *l, lua_State *L, uint64_t stop_at) {
-  peri_budget b = {stop_at, UINT32_MAX, STEP_ROUNDS, 0, 0};
+  peri_budget b = {stop_at, UINT32_MAX, STEP_ROUNDS, 0, 0, 0};
   peri_loop_frame(l);
   peri_loop_poll(l, 0);
   peri_loop_fire(l);

@@ -121,6 +121,7 @@ typedef struct peri_budget {
   uint64_t stop_at; /* on the poller's clock; UINT64_MAX: no limit */
   uint32_t resumes, rounds;
   uint32_t resumed, round; /* so far */
+  uint64_t looked;  /* when it was last looked at the clock; 0: not at all */
 } peri_budget;
 
 /* What follows the work, captured as it is by everything that is registered.
@@ -236,7 +237,7 @@ struct peri_loop {
                                                   error hook itself failed */
   /* Called in a hosted step right before an activation, which it may end by
   ** force, and as soon as one has ended; or NULL. */
-  void (*before)(peri_loop *l, peri_runnable *r);
+  void (*before)(peri_loop *l, peri_runnable *r, const peri_budget *b);
   void (*after)(peri_loop *l);
   /* What the layers below tasks ask of task.c: `wake` readies a waiter that
   ** was taken from a waitlist, `interrupt` aborts the wait of the task whose

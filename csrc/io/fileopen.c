@@ -5,7 +5,8 @@
 ** Lua side: core.fs.open; close, and the metatable of "perilune.file".
 **
 ** The userdata is a box that owns a peri_file. Opening is a job of its own,
-** which holds the descriptor until the file is made.
+** which holds the descriptor until the file is made. What has another end,
+** FIFOs and terminals, becomes a transport: see stream.c.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -16,6 +17,7 @@
 #include "file.h"
 #include "fs.h"
 #include "sched/error.h"
+#include "stream.h"
 #include "work.h"
 
 #define BOX "perilune.fs" /* of jobs that are done once, made in fs.c */
@@ -201,20 +203,15 @@ typedef struct opening {
   char path[];
 } opening;
 
+static int is_a(const opening *o, uint64_t type) {
+  return (o->st.st_mode & S_IFMT) == type;
+}
+
 static int close_fd(uv_file fd) {
   uv_fs_t req;
   int status = uv_fs_close(NULL, &req, fd, NULL);
   uv_fs_req_cleanup(&req);
   return status;
-}
-
-/* Why it cannot be worked with by threads, which would wait for somebody at
-** its other end: 0, or a uv error. */
-static int refusal(const opening *o) {
-  uint64_t type = o->st.st_mode & S_IFMT;
-  if (type == S_IFDIR) return UV_EISDIR;
-  if (type == S_IFIFO) return UV_ESPIPE;
-  return type == S_IFCHR && uv_guess_handle(o->fd) == UV_TTY ? UV_ESPIPE : 0;
 }
 
 /* Without waiting, as the other end of a FIFO may never be opened. */
@@ -228,7 +225,7 @@ static void opening_run(peri_work *w) {
   w->status = uv_fs_fstat(NULL, &req, o->fd, NULL);
   o->st = req.statbuf;
   uv_fs_req_cleanup(&req);
-  if (!w->status) w->status = refusal(o);
+  if (!w->status && is_a(o, S_IFDIR)) w->status = UV_EISDIR;
 }
 
 static void opening_discard(peri_work *w) {
@@ -253,9 +250,41 @@ static int check_mode(lua_State *L, int arg) {
   return flags | UV_FS_O_NONBLOCK | UV_FS_O_NOCTTY;
 }
 
-static int is_plain(const uv_stat_t *st) {
-  return (st->st_mode & S_IFMT) != S_IFCHR;
+#ifdef _WIN32
+
+static int has_other_end(const opening *o) {
+  (void)o;
+  return 0;
 }
+
+static int push_stream(lua_State *L, peri_loop *l, opening *o) {
+  (void)l;
+  (void)o;
+  return lua_gettop(L);
+}
+
+#else
+
+/* Threads that worked with it would wait for somebody else. */
+static int has_other_end(const opening *o) {
+  if (is_a(o, S_IFIFO)) return 1;
+  return is_a(o, S_IFCHR) && uv_guess_handle(o->fd) == UV_TTY;
+}
+
+/* Pushes the transport for what was opened. A FIFO that nobody writes to so far
+** has not ended. */
+static int push_stream(lua_State *L, peri_loop *l, opening *o) {
+  peri_box *box = peri_transport_box(L, l, UV_POLL);
+  int fifo = is_a(o, S_IFIFO), fd = o->fd;
+  o->fd = -1; /* is closed even if this fails */
+  peri_transport *c = peri_stream_begin(
+    l, box, fd, PERI_STREAM_OWN, fifo ? "fifo" : "terminal", NULL);
+  if (!c) return peri_status_fail(L, UV_ENOMEM, "open %s", o->path);
+  if (fifo) c->readable = 0;
+  return 1;
+}
+
+#endif
 
 /* Pushes the file of what was opened. */
 static int push_file(lua_State *L, peri_loop *l, opening *o) {
@@ -268,7 +297,7 @@ static int push_file(lua_State *L, peri_loop *l, opening *o) {
   f->readable = access != UV_FS_O_WRONLY;
   f->writable = access != UV_FS_O_RDONLY;
   f->append = (o->flags & UV_FS_O_APPEND) != 0;
-  f->plain = is_plain(&o->st);
+  f->plain = !is_a(o, S_IFCHR);
   f->sized = o->st.st_size > 0 && f->plain;
   f->outmax = PERI_FILE_GATHERS;
   f->fd = o->fd;
@@ -286,9 +315,11 @@ static int open_k(lua_State *L, int status, lua_KContext ctx) {
   peri_work *w = peri_work_done(L, l, b);
   if (!w) return peri_status_fail(L, PERI_ECLOSED, "open");
   opening *o = PERI_OF(w, opening, w);
-  int n = w->status < 0
-            ? peri_status_fail(L, w->status, "open %s", o->path)
-            : push_file(L, l, o);
+  int n;
+  if (w->status < 0)
+    n = peri_status_fail(L, w->status, "open %s", o->path);
+  else
+    n = has_other_end(o) ? push_stream(L, l, o) : push_file(L, l, o);
   peri_work_close(l, b);
   return n;
 }
@@ -296,7 +327,7 @@ static int open_k(lua_State *L, int status, lua_KContext ctx) {
 static const peri_wait waiting = {"open", peri_work_abort, open_k,
                                   peri_work_drop};
 
-/* core.fs.open(path [, mode]) -> file; or nil, message, code. Waits. */
+/* core.fs.open(path [, mode]) -> file or transport; or nil, message, code. Waits. */
 static int fs_open(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_settop(L, 2);

@@ -84,15 +84,30 @@ function fs.scandir(path, opts)
   return setmetatable({ { path = prefix, entries = entries } }, Tree)
 end
 
+-- Neither a socket nor a FIFO that nobody reads can be opened as files are.
+local function open_other(path, message)
+  local kind = call.stat(path)
+  kind = kind and kind.type
+  if kind == "socket" and core.unix then
+    return require "perilune.unix".connect(path)
+  elseif kind == "fifo" then
+    message = message .. ": nobody has it open for reading"
+  end
+  return nil, message, "ENXIO"
+end
+
 --- Opens a file, to be read and written in pieces, with the methods of transports and
--- a few more. Waits.
--- @param path of the file, or of a device; a FIFO or a terminal is refused, with code
---   ESPIPE, and a socket with ENXIO
+-- a few more. A FIFO, a terminal or a socket becomes a transport; reading a FIFO waits
+-- for who opens it for writing, but opening it for writing does not wait for a reader:
+-- without one it fails, with code ENXIO. Waits.
+-- @param path of the file, or of a device
 -- @param mode as that of `io.open`: "r" (the default), "w", "a", "r+", "w+", "a+";
 --   a "b" at its end means nothing
--- @return file; or nil, message, code
+-- @return file or transport; or nil, message, code
 function fs.open(path, mode)
-  return call.open(path, mode)
+  local file, message, code = call.open(path, mode)
+  if code == "ENXIO" then return open_other(path, message) end
+  return file, message, code
 end
 
 --- Reads a whole file. Waits.

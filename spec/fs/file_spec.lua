@@ -5,6 +5,7 @@
 local aio = require "perilune"
 local helper = require "spec.helper"
 local place = require "spec.fs.place"
+local testing = require "perilune.testing"
 
 local failed, has, raised = helper.failed, helper.has, helper.raised
 local fs = aio.fs
@@ -44,20 +45,53 @@ describe("open", function()
     failed("EISDIR", fs.open(dir, "w"))
   end))
 
-  it("does not hang on a FIFO", inside(function(dir)
-    local before = place.descriptors()
-    assert(os.execute("mkfifo " .. dir .. "/fifo"))
-    failed("ESPIPE", fs.open(dir .. "/fifo"))
-    failed("ESPIPE", fs.open(dir .. "/fifo", "r+"))
-    failed("ENXIO", fs.open(dir .. "/fifo", "w"))
+  it("has transports for the ends of a FIFO", inside(function(dir)
+    local before, path = place.descriptors(), dir .. "/fifo"
+    assert(os.execute("mkfifo " .. path))
+    do
+      local from <close> = assert(fs.open(path))
+      local reader = aio.spawn(from.read, from, "a") -- nobody writes so far
+      testing.settle()
+      assert.equal("pending", (reader:peek()))
+      local to <close> = assert(fs.open(path, "w"))
+      to:write("one ", "two")
+      to:close()
+      assert.equal("one two", reader:await())
+      from:write "x"
+      failed("EBADF", from:flush())
+    end
+    aio.yield()
     assert.equal(before, place.descriptors())
   end))
 
-  it("refuses a terminal, and a socket", inside(function(dir)
-    failed("ESPIPE", fs.open("/dev/ptmx", "r+"))
+  it("can be cancelled in a FIFO", inside(function(dir)
+    assert(os.execute("mkfifo " .. dir .. "/fifo"))
+    local from <close> = assert(fs.open(dir .. "/fifo"))
+    failed("ETIMEDOUT", aio.timeout(0.01, from.read, from, "l"))
+    local to <close> = assert(fs.open(dir .. "/fifo", "w"))
+    to:write "line\n"
+    assert.equal("line", from:read "l")
+  end))
+
+  it("says that nobody reads a FIFO", inside(function(dir)
+    local before = place.descriptors()
+    assert(os.execute("mkfifo " .. dir .. "/fifo"))
+    local _, message = fs.open(dir .. "/fifo", "w")
+    has("nobody has it open for reading", message)
+    failed("ENXIO", fs.open(dir .. "/fifo", "a"))
+    assert.equal(before, place.descriptors())
+  end))
+
+  it("has transports for terminals and sockets", inside(function(dir)
+    do
+      local terminal <close> = assert(fs.open("/dev/ptmx", "r+"))
+      failed("ETIMEDOUT", aio.timeout(0.01, terminal.read, terminal, "l"))
+    end
     local server <close> = assert(aio.unix.listen(dir .. "/socket"))
-    assert.is_truthy(server)
-    failed("ENXIO", fs.open(dir .. "/socket"))
+    local conn <close> = assert(fs.open(dir .. "/socket", "r+"))
+    local other <close> = assert(server:accept())
+    conn:write "hello\n"
+    assert.equal("hello", other:read "l")
   end))
 
   it("refuses the other direction", with("text", "r", function(file, path)

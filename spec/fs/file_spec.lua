@@ -60,7 +60,7 @@ describe("open", function()
       from:write "x"
       failed("EBADF", from:flush())
     end
-    aio.yield()
+    testing.settle()
     assert.equal(before, place.descriptors())
   end))
 

@@ -33,6 +33,8 @@ static_assert(sizeof(peri_timer) <= offsetof(peri_runnable, run),
 
 static const char not_yours[] = "cannot resume a task from outside the loop";
 
+#define STATUSES 8 /* of Lua: fewer than that */
+
 /* {== New ============================================================== */
 
 static void task_step(peri_loop *l, peri_runnable *r, lua_State *L);
@@ -246,13 +248,6 @@ static int body_end(lua_State *L, peri_loop *l, int status) {
   return verdict(L, t, good);
 }
 
-static int body_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)ctx;
-  return body_end(L, PERI_LOOP(L), status);
-}
-
-static int body_start(lua_State *L, int status, lua_KContext ctx);
-
 /* Takes off what somebody else resumed the coroutine of a wait with: the wait
 ** goes by what is on its stack. */
 static void drop_arguments(lua_State *L, peri_loop *l) {
@@ -269,6 +264,21 @@ static int refuse_resume(lua_State *L, lua_KContext ctx, lua_KFunction k) {
   lua_pushboolean(L, 0);
   lua_pushstring(L, not_yours);
   return lua_yieldk(L, 2, ctx, k);
+}
+
+/* A body that somebody else resumed, from a yield that was none of ours, ends
+** when the turn resumes it. Until then `ctx` has how the body ended, and how
+** much of the stack is its own. */
+static int body_k(lua_State *L, int status, lua_KContext ctx) {
+  peri_loop *l = PERI_LOOP(L);
+  if (ctx) {
+    lua_settop(L, (int)(ctx / STATUSES));
+    status = (int)(ctx % STATUSES);
+  }
+  if (l->top == L) return body_end(L, l, status);
+  peri_error_room(L, 2);
+  return refuse_resume(L, (lua_KContext)lua_gettop(L) * STATUSES + status,
+                       body_k);
 }
 
 static int body_start(lua_State *L, int status, lua_KContext ctx) {

@@ -236,14 +236,16 @@ static void opening_discard(peri_work *w) {
 
 /* As io's: r, w, a; + for both ways; b, which means nothing. */
 static int check_mode(lua_State *L, int arg) {
-  const char *mode = luaL_optstring(L, arg, "r");
+  const char *mode = lua_isnoneornil(L, arg) ? "r" : lua_tostring(L, arg);
+  if (!mode) mode = "";
   int both = mode[0] && mode[1] == '+';
   const char *rest = mode + (mode[0] ? 1 + both : 0);
   rest += *rest == 'b';
   int flags = both ? UV_FS_O_RDWR
                    : *mode == 'r' ? UV_FS_O_RDONLY : UV_FS_O_WRONLY;
-  luaL_argcheck(L, *mode && strchr("rwa", *mode) && !*rest, arg,
-                "invalid mode");
+  if (!*mode || !strchr("rwa", *mode) || *rest)
+    peri_error_bad(L, arg, "open", "invalid mode; it is \"r\", \"w\" or "
+                   "\"a\", with \"+\" for both ways");
   if (*mode != 'r') flags |= UV_FS_O_CREAT;
   if (*mode == 'w') flags |= UV_FS_O_TRUNC;
   if (*mode == 'a') flags |= UV_FS_O_APPEND;

@@ -52,7 +52,10 @@ static void want_format(lua_State *L, int idx, peri_want *w) {
     case 'l': want_line(w, 0); break;
     case 'L': want_line(w, 1); break;
     case 'a': w->what = PERI_WANT_ALL; break;
-    default: luaL_argerror(L, idx, "invalid format");
+    default:
+      luaL_argerror(L, idx, lua_pushfstring(L, "invalid format '%s'; it is "
+                    "\"l\", \"L\", \"a\" or a number of bytes",
+                    lua_tostring(L, idx)));
   }
 }
 
@@ -122,13 +125,15 @@ peri_reading peri_framing_peek(lua_State *L, peri_want *w) {
 static void until_options(lua_State *L) {
   lua_Integer limit = PERI_LINE_LIMIT;
   int keep = 0;
+  static const char *const names[] = {"limit", "keep", NULL};
   if (!lua_isnoneornil(L, 3)) {
     luaL_checktype(L, 3, LUA_TTABLE);
+    peri_error_check_options(L, 3, names);
     if (lua_getfield(L, 3, "limit") != LUA_TNIL) {
       int good;
       limit = lua_tointegerx(L, -1, &good);
       luaL_argcheck(L, good && limit > 0, 3,
-                    "field 'limit' must be a number of bytes");
+                    "option 'limit' must be a number of bytes");
     }
     lua_getfield(L, 3, "keep");
     keep = lua_toboolean(L, -1);

@@ -198,19 +198,11 @@ static int fail(lua_State *L, const job *j) {
 
 /* {== Arguments ======================================================== */
 
-/* Raises "bad argument" at the caller of the library. */
-static int bad(lua_State *L, int arg, const char *fname, const char *text) {
-  luaL_where(L, peri_error_level(L));
-  lua_pushfstring(L, "%sbad argument #%d to '%s' (%s)", lua_tostring(L, -1),
-                  arg, fname, text);
-  return lua_error(L);
-}
-
 static int bad_type(lua_State *L, int arg, const char *fname,
                     const char *expected) {
   const char *text = lua_pushfstring(L, "%s expected, got %s", expected,
                                      luaL_typename(L, arg));
-  return bad(L, arg, fname, text);
+  return peri_error_bad(L, arg, fname, text);
 }
 
 void peri_fs_check_path(lua_State *L, int arg, const char *fname) {
@@ -218,7 +210,7 @@ void peri_fs_check_path(lua_State *L, int arg, const char *fname) {
   if (lua_type(L, arg) != LUA_TSTRING) bad_type(L, arg, fname, "string");
   const char *path = lua_tolstring(L, arg, &n);
   if (strlen(path) != n)
-    bad(L, arg, fname, "path with a zero byte");
+    peri_error_bad(L, arg, fname, "path with a zero byte");
 }
 
 static void check_mode(lua_State *L, int arg, const op *o) {
@@ -226,13 +218,13 @@ static void check_mode(lua_State *L, int arg, const op *o) {
   lua_Integer mode = lua_tointegerx(L, arg, &good);
   if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o->wait.name, "integer");
   if (!good || mode < 0 || mode > MODE_BITS)
-    bad(L, arg, o->wait.name, "mode from 0 to 4095 expected");
+    peri_error_bad(L, arg, o->wait.name, "mode from 0 to 4095 expected");
 }
 
 static void check_time(lua_State *L, int arg, const op *o) {
   if (lua_type(L, arg) != LUA_TNUMBER) bad_type(L, arg, o->wait.name, "number");
   if (!isfinite(lua_tonumber(L, arg)))
-    bad(L, arg, o->wait.name, "finite number expected");
+    peri_error_bad(L, arg, o->wait.name, "finite number expected");
 }
 
 /* Raises unless the arguments are what they should be. */

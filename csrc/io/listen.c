@@ -42,7 +42,7 @@ static void read_options(lua_State *L, int idx, options *o) {
     int good;
     lua_Integer n = lua_tointegerx(L, -1, &good);
     luaL_argcheck(L, good && n > 0 && n <= INT16_MAX, idx,
-                  "field 'backlog' must be from 1 to 32767");
+                  "option 'backlog' must be from 1 to 32767");
     o->backlog = (int)n;
   }
   lua_getfield(L, idx, "reuseport");
@@ -50,7 +50,7 @@ static void read_options(lua_State *L, int idx, options *o) {
   lua_pop(L, 2);
   int type = lua_getfield(L, idx, "protocol");
   luaL_argcheck(L, type == LUA_TNIL || type == LUA_TFUNCTION, idx,
-                "field 'protocol' must be a function that makes one");
+                "option 'protocol' must be a function that makes one");
 }
 
 /* }===================================================================== */

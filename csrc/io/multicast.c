@@ -156,7 +156,7 @@ static int ttl_field(lua_State *L) {
   int good;
   lua_Integer n = lua_tointegerx(L, -1, &good);
   luaL_argcheck(L, good && n >= 0 && n <= 255, 2,
-                "field 'ttl' must be an integer from 0 to 255");
+                "option 'ttl' must be an integer from 0 to 255");
   return (int)n;
 }
 
@@ -170,7 +170,7 @@ static void read_options(lua_State *L, options *o) {
   o->loop = type == LUA_TNIL ? -1 : lua_toboolean(L, -1);
   type = lua_getfield(L, 2, "interface");
   luaL_argcheck(L, type == LUA_TNIL || type == LUA_TSTRING, 2,
-                "field 'interface' must be a name");
+                "option 'interface' must be a name");
   o->by_name = type == LUA_TSTRING;
   o->index = interface_at(L, -1);
 }

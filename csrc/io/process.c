@@ -195,7 +195,7 @@ static int child_wait(lua_State *L) {
 /* child:kill(signal) -> true, or nil, message, code. Never waits. */
 static int child_kill(lua_State *L) {
   child *c = check_child(L);
-  int signum = peri_signal_check(L, 2);
+  int signum = peri_signal_check(L, 2, 1, "kill");
   int status = c->of ? uv_process_kill(&c->of->uv, signum) : UV_ESRCH;
   if (status) return peri_status_fail(L, status, "kill");
   lua_pushboolean(L, 1);

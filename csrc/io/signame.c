@@ -10,6 +10,8 @@
 #include <string.h>
 #include <uv.h> /* names some that a system may lack */
 
+#include "sched/error.h"
+
 static const struct {
   const char *name;
   int signum;
@@ -44,17 +46,16 @@ static int by_name(const char *name) {
   return 0;
 }
 
-int peri_signal_check(lua_State *L, int idx) {
-  if (lua_type(L, idx) == LUA_TSTRING) {
-    int signum = by_name(lua_tostring(L, idx));
-    if (!signum)
-      luaL_argerror(L, idx, lua_pushfstring(L, "no signal is called '%s'",
-                                            lua_tostring(L, idx)));
-    return signum;
-  }
-  lua_Integer n = luaL_checkinteger(L, idx);
-  luaL_argcheck(L, n > 0 && n < 128, idx, "signal expected");
-  return (int)n;
+int peri_signal_check(lua_State *L, int idx, int arg, const char *fname) {
+  int is_name = lua_type(L, idx) == LUA_TSTRING;
+  lua_Integer n = lua_tointeger(L, idx);
+  if (is_name) n = by_name(lua_tostring(L, idx));
+  if (n > 0 && n < 128) return (int)n;
+  const char *got = lua_tostring(L, idx); /* what it is, if no number */
+  return peri_error_bad(L, arg, fname, lua_pushfstring(L,
+           is_name ? "no signal is called '%s'"
+                   : "name or number of a signal expected, got %s",
+           got ? got : luaL_typename(L, idx)));
 }
 
 void peri_signal_push(lua_State *L, int signum) {

@@ -256,10 +256,11 @@ static int subscribe(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   int n = lua_gettop(L), status = 0;
   luaL_argcheck(L, n > 0, 1, "signal expected");
-  for (int i = 1; i <= n; i++) refuse(L, i, peri_signal_check(L, i));
+  for (int i = 1; i <= n; i++)
+    refuse(L, i, peri_signal_check(L, i, i, "signals"));
   subscription *s = push_subscription(L);
   for (int i = 1; i <= n && !status; i++)
-    status = watch(l, s, peri_signal_check(L, i));
+    status = watch(l, s, peri_signal_check(L, i, i, "signals"));
   if (!status) return 1;
   close_subscription(l, s);
   return peri_status_fail(L, status, "signals");

@@ -340,7 +340,7 @@ uint32_t peri_option_ms(lua_State *L, int idx, const char *name,
     lua_Number s = lua_tonumber(L, -1);
     if (!lua_isnumber(L, -1) || !(s >= 0))
       luaL_argerror(L, idx, lua_pushfstring(
-        L, "field '%s' must be a number of seconds", name));
+        L, "option '%s' must be a number of seconds", name));
     ms = s * 1000 < (lua_Number)UINT32_MAX ? (uint32_t)ceil(s * 1000)
                                            : UINT32_MAX;
   }

@@ -371,16 +371,16 @@ static peri_block *check_scope(lua_State *L) {
 static void check_name(lua_State *L, int idx) {
   int type = lua_getfield(L, idx, "name");
   if (type != LUA_TNIL && type != LUA_TSTRING)
-    luaL_argerror(L, idx, "field 'name' must be a string");
+    luaL_argerror(L, idx, "option 'name' must be a string");
   lua_pop(L, 1);
 }
 
 static double option_limit(lua_State *L, int idx) {
   lua_getfield(L, idx, "timeout");
   if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
-    luaL_argerror(L, idx, "field 'timeout' must be a number of seconds");
+    luaL_argerror(L, idx, "option 'timeout' must be a number of seconds");
   double s = luaL_optnumber(L, -1, HUGE_VAL);
-  luaL_argcheck(L, !isnan(s), idx, "field 'timeout' is NaN");
+  luaL_argcheck(L, !isnan(s), idx, "option 'timeout' is NaN");
   lua_pop(L, 1);
   return s;
 }
@@ -390,7 +390,8 @@ static unsigned option_clock(lua_State *L, const peri_loop *l, int idx) {
   unsigned number = peri_clock_here(l);
   if (lua_getfield(L, idx, "clock") != LUA_TNIL) {
     const peri_clock *c = peri_clock_test(L, -1);
-    if (!c) luaL_argerror(L, idx, "field 'clock' must be a clock");
+    if (!c) luaL_argerror(L, idx, "option 'clock' must be a clock, as "
+                       "aio.clock(name) returns it");
     number = c->number;
   }
   lua_pop(L, 1);

@@ -186,7 +186,7 @@ static const peri_wait putting = {"channel put", peri_task_unlist, put_k};
 
 static void check_values(lua_State *L) {
   if (lua_isnoneornil(L, 2))
-    luaL_argerror(L, 1, "the first value must not be nil: get returns nil "
+    luaL_argerror(L, 2, "the first value must not be nil: get returns nil "
                         "when the channel is closed");
 }
 

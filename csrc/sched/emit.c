@@ -154,7 +154,7 @@ static int signal_emit(lua_State *L) {
   peri_emitter *s = check_signal(L);
   int n = lua_gettop(L) - 1;
   if (n > PERI_EMIT_VALUES)
-    return luaL_error(L, "too many values (16 at most)");
+    luaL_argerror(L, PERI_EMIT_VALUES + 2, "too many values");
   lua_pushinteger(L, peri_emitter_send(L, l, s, n));
   return 1;
 }

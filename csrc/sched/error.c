@@ -102,6 +102,14 @@ int peri_error_raise(lua_State *L, const char *code, const char *fmt, ...) {
   return lua_error(L);
 }
 
+int peri_error_bad(lua_State *L, int arg, const char *fname,
+                   const char *text) {
+  luaL_where(L, peri_error_level(L));
+  lua_pushfstring(L, "%sbad argument #%d to '%s' (%s)", lua_tostring(L, -1),
+                  arg, fname, text);
+  return lua_error(L);
+}
+
 void peri_error_check_options(lua_State *L, int idx,
                               const char *const names[]) {
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {

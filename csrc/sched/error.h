@@ -31,6 +31,11 @@ int peri_error_level(lua_State *L);
 /* True if the function, of which "S" is known, is of the library's Lua. */
 int peri_error_is_ours(const peri_loop *l, const lua_Debug *ar);
 
+/* Raises "bad argument", at the caller of the library: for functions that its
+** Lua modules call. */
+int peri_error_bad(lua_State *L, int arg, const char *fname,
+                   const char *text);
+
 /* Raises "bad argument" if the table at `idx` has a key that is not in the
 ** list, which ends with NULL. */
 void peri_error_check_options(lua_State *L, int idx,

@@ -253,8 +253,8 @@ static double check_limit(lua_State *L) {
   if (lua_type(L, -1) == LUA_TNUMBER)
     s = lua_tonumber(L, -1);
   else if (!lua_isnil(L, -1))
-    luaL_argerror(L, 1, "field 'timeout' must be a number of seconds");
-  luaL_argcheck(L, !isnan(s), 1, "field 'timeout' is NaN");
+    luaL_argerror(L, 1, "option 'timeout' must be a number of seconds");
+  luaL_argcheck(L, !isnan(s), 1, "option 'timeout' is NaN");
   lua_pop(L, 1);
   return s;
 }

@@ -234,7 +234,7 @@ function many.wait(list, opts)
   if not MODES[mode] then
     check.fail(2, "wait", ("unknown mode '%s'"):format(tostring(mode)))
   elseif limit ~= nil and (type(limit) ~= "number" or limit ~= limit) then
-    check.fail(2, "wait", "field 'timeout' must be a number of seconds")
+    check.fail(2, "wait", "option 'timeout' must be a number of seconds")
   end
   if #list == 0 then
     return {}, {}

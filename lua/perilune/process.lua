@@ -94,7 +94,8 @@ end
 
 local function check_options(opts, fname, known)
   if type(opts) ~= "table" then
-    check.fail(1, fname, "table expected, got " .. check.typename(opts), 1)
+    local text = "table expected, got %s; call %s{\"program\", \"argument\"}"
+    check.fail(1, fname, text:format(check.typename(opts), fname), 1)
   end
   for name, value in pairs(opts) do
     if math.type(name) ~= "integer" then
@@ -145,7 +146,7 @@ local function stream_of(name, value, fname, handed)
       .. "transport or a descriptor%s, got %s"
     local got = type(value) == "string" and ("%q"):format(value) or more
     local or_else = name == "stderr" and ', or "stdout"' or ""
-    check.fail(1, fname, text:format(name, or_else, got), 2)
+    check.fail(1, fname, text:format(name, or_else, got), 3)
   end
   handed[#handed + 1] = more and value or nil
   return fd
@@ -174,11 +175,19 @@ end
 local Process = { __name = "perilune.process" }
 Process.__index = Process
 
+local function check_process(self, fname)
+  if getmetatable(self) ~= Process then
+    local got = check.typename(self)
+    check.fail(1, fname, "process expected, got " .. got .. "; call it with ':'", 1)
+  end
+end
+
 --- Waits until the process has ended; that pipes end is another matter, which
 -- they may do later, if it has left children. Several tasks can wait.
 -- @return its exit code, or 128 and the number of the signal that has ended it;
 --   and the name of that signal
 function Process:wait()
+  check_process(self, "wait")
   return self.child:wait()
 end
 
@@ -186,6 +195,7 @@ end
 -- @param signal name or number ("TERM")
 -- @return true; or nil, message, code: ESRCH if it has ended
 function Process:kill(signal)
+  check_process(self, "kill")
   return self.child:kill(signal == nil and "TERM" or signal)
 end
 
@@ -219,7 +229,8 @@ end
 function process.spawn(opts)
   local args = check_options(opts, "spawn", SPAWN)
   local env = environment_of(opts.env, "spawn")
-  return start(opts, args, env, "spawn", INHERIT)
+  local p, message, code = start(opts, args, env, "spawn", INHERIT)
+  return p, message, code
 end
 
 -- Running ---------------------------------------------------------------------

@@ -87,16 +87,29 @@ end
 
 local REPORT = { on_failure = core.report }
 
-local function check_serve(handler, opts)
+local function check_server(server, fname)
+  local got = check.typename(server)
+  if not got:find "%.server$" then
+    check.fail(1, fname, "server expected, got " .. got .. "; call it with ':'", 2)
+  end
+end
+
+local function check_serve(server, handler, opts)
+  check_server(server, "serve")
   if not check.callable(handler) then
     local got = check.typename(handler)
     check.fail(1, "serve", "function expected, got " .. got, 1)
   elseif opts ~= nil and type(opts) ~= "table" then
     check.fail(2, "serve", "table expected, got " .. check.typename(opts), 1)
   end
+  for name in pairs(opts or {}) do
+    if name ~= "limit" then
+      check.fail(2, "serve", ("unknown option '%s'"):format(tostring(name)), 1)
+    end
+  end
   local limit = opts and opts.limit
   if limit ~= nil and (math.type(limit) ~= "integer" or limit < 1) then
-    check.fail(2, "serve", "field 'limit' must be a positive integer", 1)
+    check.fail(2, "serve", "option 'limit' must be a positive integer", 1)
   end
   return limit
 end
@@ -109,7 +122,7 @@ end
 -- @param opts table or nil; `limit`: how many connections at once at most
 -- @return true
 function serve.serve(server, handler, opts)
-  local limit = check_serve(handler, opts)
+  local limit = check_serve(server, handler, opts)
   local serving <close> = begin(server)
   local group <close> = core.group(REPORT)
   serving.group = group
@@ -166,9 +179,7 @@ end
 
 -- Accepts no more; raises, for the method `fname`, if that is no server.
 local function stop(server, fname)
-  if not check.typename(server):find "%.server$" then
-    check.fail(1, fname, "server expected, got " .. check.typename(server), 1)
-  end
+  check_server(server, fname)
   server:stop()
 end
 

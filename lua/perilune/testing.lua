@@ -135,7 +135,7 @@ function testing.run(fn, opts)
   end
   local limit = run_opts.deadline or DEADLINE
   if type(limit) ~= "number" or limit ~= limit then
-    check.fail(2, "run", "field 'deadline' must be a number of seconds")
+    check.fail(2, "run", "option 'deadline' must be a number of seconds")
   end
   run_opts.deadline = nil
   local before = testing.snapshot()
@@ -171,7 +171,7 @@ local function sizes_of(chunk)
   local sizes = type(chunk) == "table" and chunk or { chunk }
   for _, n in ipairs(sizes) do
     if math.type(n) ~= "integer" or n < 1 or n > 0x7fffffff then
-      check.fail(1, "pair", "field 'chunk': number of bytes, or a list of these, expected", 2)
+      check.fail(1, "pair", "option 'chunk': number of bytes, or a list of these, expected", 2)
     end
   end
   return sizes
@@ -184,7 +184,7 @@ local function check_pair(opts)
     end
   end
   if math.type(opts.room or ROOM) ~= "integer" or (opts.room or ROOM) < 1 then
-    check.fail(1, "pair", "field 'room': number of bytes expected", 1)
+    check.fail(1, "pair", "option 'room': number of bytes expected", 1)
   end
 end
 
@@ -231,9 +231,10 @@ local function check_option(name, value)
   if not want then
     check.fail(1, "explore", ("unknown option '%s'"):format(tostring(name)), 2)
   elseif want == "number" and math.type(value) ~= "integer" and name ~= "deadline" then
-    check.fail(1, "explore", ("field '%s' must be a whole number"):format(name), 2)
+    check.fail(1, "explore", ("option '%s' must be a whole number"):format(name), 2)
   elseif type(value) ~= want and not (want == "function" and check.callable(value)) then
-    check.fail(1, "explore", ("field '%s': %s expected, got %s"):format(name, want, type(value)), 2)
+    local text = "option '%s': %s expected, got %s"
+    check.fail(1, "explore", text:format(name, want, type(value)), 2)
   end
 end
 
@@ -241,7 +242,7 @@ local function check_explore(opts)
   if type(opts) ~= "table" then
     check.fail(1, "explore", "table expected, got " .. check.typename(opts), 1)
   elseif opts.scenario == nil then
-    check.fail(1, "explore", "field 'scenario' is missing", 1)
+    check.fail(1, "explore", "option 'scenario' is missing", 1)
   end
   for name, value in pairs(opts) do
     if name ~= "cancel" or value ~= false then

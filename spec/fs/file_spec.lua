@@ -31,10 +31,13 @@ describe("open", function()
       local file <close> = assert(fs.open(dir .. "/a", mode))
       has("file (" .. dir .. "/a)", tostring(file))
     end
-    has("bad argument #2 to 'open' (invalid mode)", raised(fs.open, dir, "x"))
-    has("bad argument #2 to 'open' (invalid mode)", raised(fs.open, dir, "rw"))
+    for _, mode in ipairs { "x", "rw", "", "rbb" } do
+      has("bad argument #2 to 'open' (invalid mode; it is",
+        raised(fs.open, dir, mode))
+    end
     has("bad argument #1 to 'open'", raised(fs.open, nil))
     has("file_spec.lua:", raised(function() fs.open() end))
+    has("file_spec.lua:", raised(function() fs.open("x", "rw") end))
   end))
 
   it("says why it cannot", inside(function(dir)

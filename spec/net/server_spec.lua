@@ -423,6 +423,10 @@ describe("serve", function()
     local server <close> = listen()
     has("bad argument #1 to 'serve'", raised(function() server:serve() end))
     has("bad argument #2 to 'serve'", raised(function() server:serve(print, 3) end))
+    has("unknown option 'limt'",
+      raised(function() server:serve(print, { limt = 2 }) end))
+    has("server expected, got function; call it with ':'",
+      raised(function() server.serve(print) end))
     has("'limit'", raised(function() server:serve(print, { limit = 0 }) end))
     has("bad argument #1 to 'close'", raised(function() server:close "x" end))
     has("server expected, got nil", raised(function() server.close() end))

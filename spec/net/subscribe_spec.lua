@@ -137,7 +137,9 @@ describe("aio.signals", function()
     has("STOP cannot be subscribed to", raised(aio.signals, "STOP"))
     has("SEGV cannot be subscribed to", raised(aio.signals, 11))
     has("no signal is called 'FOO'", raised(aio.signals, "FOO"))
-    has("signal expected", raised(aio.signals, 0))
+    has("number of a signal expected, got 0", raised(aio.signals, 0))
+    has("name or number of a signal expected, got table",
+      raised(aio.signals, { "INT" }))
     assert.equal(before, aio.loop():stats().handles)
   end)
 

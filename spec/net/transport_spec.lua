@@ -135,7 +135,8 @@ describe("read", function()
   end)
 
   both("raises for a format that does not exist", function(a)
-    has("bad argument #2 to 'read' (invalid format)", raised(function() a:read(1, "n") end))
+    has("bad argument #2 to 'read' (invalid format 'n'; it is",
+      raised(function() a:read(1, "n") end))
     has("bad argument #1 to 'read'", raised(function() a:read {} end))
     has("number of bytes expected", raised(function() a:read(-1) end))
   end)
@@ -237,7 +238,9 @@ describe("the other ways to read", function()
     say(b, "1234567890")
     failed("ELIMIT", a:read_until("--", { limit = 10 }))
     has("empty delimiter", raised(function() a:read_until "" end))
-    has("field 'limit'", raised(function() a:read_until("x", { limit = 0 }) end))
+    has("option 'limit'", raised(function() a:read_until("x", { limit = 0 }) end))
+    has("unknown option 'limt'",
+      raised(function() a:read_until("x", { limt = 9 }) end))
   end)
 
   both("peek consumes nothing", function(a, b)

@@ -79,6 +79,7 @@ describe("process.run", function()
 
   it("refuses wrong arguments", function()
     has("bad argument #1 to 'run'", raised(run))
+    has('got string; call run{"program"', raised(run, "true"))
     has("option 'input' must be a string", raised(run, { "cat", input = 1 }))
     has("option 'timeout' must be", raised(run, { "cat", timeout = "1" }))
     has("option 'grace' must be", raised(run, { "cat", grace = -1 }))

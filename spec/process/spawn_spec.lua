@@ -452,4 +452,21 @@ describe("process.spawn", function()
       has(what, e)
     end
   end)
+
+  it("raise where the library was called", real(function()
+    local p = assert(spawn { "true" })
+    p:wait()
+    for what, fn in pairs {
+      ["option 'stdout' must be"] = function()
+        aio.process.run { "true", stdout = {} }
+      end,
+      ["option 'stdin' must be"] = function() spawn { "true", stdin = {} } end,
+      ["no signal is called 'FOO'"] = function() p:kill "FOO" end,
+      ["process expected, got nil; call it with ':'"] = function() p.wait() end,
+    } do
+      local e = raised(fn)
+      has("spawn_spec.lua:", e:match "^%S+")
+      has(what, e)
+    end
+  end))
 end)

@@ -221,7 +221,8 @@ describe("what is put", function()
 
   it("must not be nil", case(function()
     local ch = aio.channel(1)
-    raised(ch.put, ch, nil)
+    helper.has("bad argument #1 to 'put' (the first value must not be nil",
+      raised(function() ch:put(nil) end))
     raised(ch.put, ch)
     raised(ch.try_put, ch, nil)
     raised(ch.put, ch, nil, 1)

@@ -66,7 +66,7 @@ describe("the name of a scope", function()
   end))
 
   it("must be a string", case(function()
-    has("field 'name'", raised(aio.scope, { name = 5 }))
+    has("option 'name'", raised(aio.scope, { name = 5 }))
     has("bad argument #1", raised(aio.scope, { name = {} }, print))
     assert.is_true(aio.scope({ name = nil }, function() end))
   end))

@@ -90,7 +90,7 @@ struct peri_file {
   unsigned end : 1;     /* ... and has seen the end */
   unsigned queued : 1;  /* the piece was read by a thread */
   unsigned uncached : 1; /* its file system cannot tell what is in memory */
-  unsigned dirty : 1;   /* it was written to */
+  unsigned dirty : 1;   /* closing it is for a thread: it was written to */
   unsigned moved : 1;   /* by appending: `pos` is at the end */
   unsigned closed : 1;
   unsigned awaited : 1; /* closed by somebody who frees it afterwards */

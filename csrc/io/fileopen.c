@@ -143,6 +143,8 @@ static int close_box(lua_State *L, peri_file_box *b, int raises) {
   if (!f) return 1;
   tell(l, f);
   if (!can_wait(L, l)) {
+    f->dirty = 1; /* one of its operations may be on the way to this: freed
+                     in the next poll, at the earliest */
     peri_file_detach(f);
     return 1;
   }

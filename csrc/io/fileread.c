@@ -41,20 +41,21 @@ static int wait(lua_State *L, peri_file *f, const peri_reading *r,
 /* {== Reading ========================================================== */
 
 static int commit(peri_file *f, int n) {
-  peri_file_consume(f, f->marks.cursor);
+  if (!f->closed) peri_file_consume(f, f->marks.cursor);
   f->marks.cursor = 0;
   return n;
 }
 
 /* Takes what there is: returns how many results to return, or 0 if more
-** bytes are needed. */
+** bytes are needed. A finalizer may close the file while strings are made. */
 static int attempt(lua_State *L, peri_file *f, peri_reading *r,
                    peri_want *w) {
   int n = peri_framing_take(L, r, w, f->in.base + f->in.at, f->in.len,
                             &f->marks, f->end);
   if (n > 0) return commit(f, n);
   if (n == PERI_TAKE_LIMIT) return failed(L, f, PERI_ELIMIT, r);
-  if (n == PERI_TAKE_MORE) return 0;
+  if (n == PERI_TAKE_MORE)
+    return f->closed ? failed(L, NULL, PERI_ECLOSED, r) : 0;
   int rest = lua_gettop(L);
   failed(L, f, UV_EOF, r);
   lua_pushvalue(L, rest);
@@ -110,9 +111,10 @@ static int read_k(lua_State *L, int status, lua_KContext ctx) {
   return go(L, peri_file_at(L, 1), peri_reading_unpack(ctx), none, 1);
 }
 
-static int begin(lua_State *L, peri_file *f, peri_reading r,
-                 const peri_want *w) {
+/* Looking at the arguments may have closed the file. */
+static int begin(lua_State *L, peri_reading r, const peri_want *w) {
   peri_loop *l = PERI_LOOP(L);
+  peri_file *f = peri_file_check(L);
   peri_wait_enter(L, l);
   if (f && !f->readable) return failed(L, f, UV_EBADF, &r);
   if (f) {
@@ -135,37 +137,37 @@ static int begin(lua_State *L, peri_file *f, peri_reading r,
 ** read that fails or is cancelled consumes nothing. Waits.
 */
 static int file_read(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_want w;
+  peri_file_check(L);
   peri_reading r = peri_framing_read(L, &w);
-  return begin(L, f, r, &w);
+  return begin(L, r, &w);
 }
 
 /* file:read_some([max]) -> what is there, at least a byte, at most `max`
 ** bytes; nil at the end; or nil, message, code. Waits. */
 static int file_read_some(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_want w;
+  peri_file_check(L);
   peri_reading r = peri_framing_some(L, &w);
-  return begin(L, f, r, &w);
+  return begin(L, r, &w);
 }
 
 /* file:read_exactly(n) -> n bytes; or nil, message, "EOF", the fewer bytes
 ** that came before the end; or nil, message, code. Waits. */
 static int file_read_exactly(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_want w;
+  peri_file_check(L);
   peri_reading r = peri_framing_exactly(L, &w);
-  return begin(L, f, r, &w);
+  return begin(L, r, &w);
 }
 
 /* file:peek(n) -> the next n bytes, fewer only at the end, nil if there are
 ** none; or nil, message, code. Consumes nothing. Waits. */
 static int file_peek(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_want w;
+  peri_file_check(L);
   peri_reading r = peri_framing_peek(L, &w);
-  return begin(L, f, r, &w);
+  return begin(L, r, &w);
 }
 
 /*
@@ -176,16 +178,16 @@ static int file_peek(lua_State *L) {
 ** were left. Waits.
 */
 static int file_read_until(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_want w;
+  peri_file_check(L);
   peri_reading r = peri_framing_until(L, &w);
-  return begin(L, f, r, &w);
+  return begin(L, r, &w);
 }
 
 static int next_line(lua_State *L) {
   peri_want w;
   peri_reading r = peri_framing_next(L, &w);
-  return begin(L, peri_file_check(L), r, &w);
+  return begin(L, r, &w);
 }
 
 /* file:lines([format = "l"]) -> an iterator that reads with this format

@@ -12,6 +12,7 @@
 #include "file.h"
 #include "stat.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define HIGH PERI_FILE_GATHERS /* unwritten bytes; above it writers wait */
@@ -34,10 +35,9 @@ static int refusal(const peri_file *f) {
   return f->writable ? f->write_error : UV_EBADF;
 }
 
-/* Has room for the strings from 2 on: 0, or UV_ENOMEM. */
-static int reserve(lua_State *L, peri_file *f) {
-  size_t n = 0;
-  for (int i = lua_gettop(L); i > 1; i--) n += lua_rawlen(L, i);
+/* Has room for `n` bytes: 0, or a uv error. */
+static int reserve(peri_file *f, size_t n) {
+  if (n > (uint64_t)(INT64_MAX - f->pos)) return UV_EFBIG;
   return peri_bytes_reserve(&f->out, n);
 }
 
@@ -51,7 +51,11 @@ static void put(peri_file *f, const char *s, size_t n) {
 /* Takes them. In the main chunk no activation ends. */
 static int take(lua_State *L, peri_loop *l, peri_file *f) {
   int last = lua_gettop(L), in_main = !l->running && !l->callback;
-  if (reserve(L, f)) return UV_ENOMEM;
+  size_t all = 0;
+  for (int i = 2; i <= last; i++) all += lua_rawlen(L, i);
+  if (!all) return 0;
+  int status = reserve(f, all);
+  if (status) return status;
   peri_file_forget(f);
   for (int i = 2; i <= last; i++) {
     size_t n;
@@ -93,10 +97,11 @@ static int write_k(lua_State *L, int status, lua_KContext ctx) {
 ** waits.
 */
 static int file_write(lua_State *L) {
-  peri_file *f = peri_file_check(L);
   peri_loop *l = PERI_LOOP(L);
+  peri_file_check(L);
   for (int i = lua_gettop(L); i > 1; i--)
     if (lua_type(L, i) != LUA_TSTRING) luaL_checkstring(L, i);
+  peri_file *f = peri_file_at(L, 1); /* a finalizer may have closed it */
   if (l->callback) return write_go(L, f, 0);
   peri_wait_enter(L, l);
   return peri_file_done(L, l, write_go(L, f, 0));

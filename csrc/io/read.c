@@ -177,10 +177,12 @@ int peri_read_watch(peri_transport *c) {
   return status;
 }
 
+/* Bytes of which a read makes strings just now stay until that has ended, or
+** until the transport is freed. */
 void peri_read_close(peri_loop *l, peri_transport *c) {
   stop(c);
   wake_reader(l, c);
-  peri_buf_clear(l, &peri_io_of(l)->pool, &c->in);
+  if (!c->taking) peri_buf_clear(l, &peri_io_of(l)->pool, &c->in);
 }
 
 /* }===================================================================== */
@@ -220,19 +222,24 @@ static int failed(lua_State *L, const peri_transport *c, int status,
 /* What was taken is consumed. */
 static int commit(peri_transport *c, int n) {
   peri_loop *l = c->h.loop;
-  if (c->marks.cursor)
+  if (c->marks.cursor && !c->closed)
     peri_buf_take(l, &peri_io_of(l)->pool, &c->in, c->marks.cursor);
   c->marks.cursor = 0;
   return n;
 }
 
 /* Takes what there is: returns how many results to return, or 0 if more
-** bytes are needed; `w` says what for. */
+** bytes are needed; `w` says what for. A finalizer may close the transport
+** while strings are made. */
 static int attempt(lua_State *L, peri_transport *c, peri_reading *r,
                    peri_want *w) {
+  c->taking = 1;
   int n = peri_framing_take(L, r, w, peri_buf_bytes(&c->in), c->in.len,
                             &c->marks, c->eof && !c->read_error);
+  c->taking = 0;
+  if (c->closed) peri_read_close(c->h.loop, c);
   if (n > 0) return commit(c, n);
+  if (!n && c->closed) return failed(L, NULL, PERI_ECLOSED, r);
   if (n == PERI_TAKE_LIMIT) return failed(L, c, PERI_ELIMIT, r);
   if (n == PERI_TAKE_MORE)
     return c->read_error ? failed(L, c, c->read_error, r) : 0;
@@ -284,9 +291,10 @@ static int read_k(lua_State *L, int status, lua_KContext ctx) {
   return go(L, peri_box_at(L, 1), NULL, peri_reading_unpack(ctx), none);
 }
 
-/* Begins to read; `w` is what is wanted first. */
-static int begin(lua_State *L, peri_transport *c, peri_reading r,
-                 const peri_want *w) {
+/* Begins to read; `w` is what is wanted first. Looking at the arguments may
+** have closed the transport. */
+static int begin(lua_State *L, peri_reading r, const peri_want *w) {
+  peri_transport *c = peri_box_at(L, 1);
   peri_loop *l = peri_loop_of(L, c);
   if (c && c->reading)
     return peri_error_raise(L, "EBUSY",
@@ -312,37 +320,37 @@ static int begin(lua_State *L, peri_transport *c, peri_reading r,
 ** read that fails or is cancelled consumes nothing. Waits.
 */
 static int conn_read(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
   peri_want w;
+  peri_transport_check(L);
   peri_reading r = peri_framing_read(L, &w);
-  return begin(L, c, r, &w);
+  return begin(L, r, &w);
 }
 
 /* conn:read_some([max]) -> what is there, at least a byte, at most `max`
 ** bytes; nil at the end; or nil, message, code. Waits. */
 static int conn_read_some(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
   peri_want w;
+  peri_transport_check(L);
   peri_reading r = peri_framing_some(L, &w);
-  return begin(L, c, r, &w);
+  return begin(L, r, &w);
 }
 
 /* conn:read_exactly(n) -> n bytes; or nil, message, "EOF", the fewer bytes
 ** that came before the end; or nil, message, code. Waits. */
 static int conn_read_exactly(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
   peri_want w;
+  peri_transport_check(L);
   peri_reading r = peri_framing_exactly(L, &w);
-  return begin(L, c, r, &w);
+  return begin(L, r, &w);
 }
 
 /* conn:peek(n) -> the next n bytes, fewer only at the end, nil if there are
 ** none; or nil, message, code. Consumes nothing. Waits. */
 static int conn_peek(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
   peri_want w;
+  peri_transport_check(L);
   peri_reading r = peri_framing_peek(L, &w);
-  return begin(L, c, r, &w);
+  return begin(L, r, &w);
 }
 
 /*
@@ -353,16 +361,16 @@ static int conn_peek(lua_State *L) {
 ** were left. Waits.
 */
 static int conn_read_until(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
   peri_want w;
+  peri_transport_check(L);
   peri_reading r = peri_framing_until(L, &w);
-  return begin(L, c, r, &w);
+  return begin(L, r, &w);
 }
 
 static int next_line(lua_State *L) {
   peri_want w;
   peri_reading r = peri_framing_next(L, &w);
-  return begin(L, peri_box_at(L, 1), r, &w);
+  return begin(L, r, &w);
 }
 
 /* conn:lines([format = "l"]) -> an iterator that reads with this format

@@ -126,18 +126,22 @@ static const char *type_name(uv_dirent_type_t type) {
   }
 }
 
-/* Pushes the next entry, or nil after the last. */
-static int push_next(lua_State *L, listing *d) {
-  if (d->at == d->n) {
+/* Pushes the next entry, or nil after the last. A finalizer may close the
+** listing while its table is made: that is its end. */
+static int push_next(lua_State *L, const peri_work_box *b) {
+  lua_createtable(L, 0, 2);
+  listing *d = b->w ? PERI_OF(b->w, listing, w) : NULL;
+  if (!d || d->at == d->n) {
     lua_pushnil(L);
     return 1;
   }
-  lua_createtable(L, 0, 2);
-  lua_pushstring(L, d->entries[d->at].name);
+  const uv_dirent_t *e = &d->entries[d->at];
+  const char *type = type_name(e->type);
+  lua_pushstring(L, e->name);
   lua_setfield(L, -2, "name");
-  lua_pushstring(L, type_name(d->entries[d->at].type));
+  lua_pushstring(L, type);
   lua_setfield(L, -2, "type");
-  d->at++;
+  if (b->w) d->at++;
   return 1;
 }
 
@@ -145,14 +149,15 @@ static int next_k(lua_State *L, int status, lua_KContext ctx) {
   peri_loop *l = PERI_LOOP(L);
   (void)status;
   (void)ctx;
-  peri_work *w = peri_work_done(L, l, lua_touserdata(L, 1));
+  peri_work_box *b = lua_touserdata(L, 1);
+  peri_work *w = peri_work_done(L, l, b);
   if (!w) return peri_status_raise(L, PERI_ECLOSED, "scandir");
   listing *d = PERI_OF(w, listing, w);
   if (w->status < 0) {
     d->ended = 1; /* told once: whoever goes on asking comes to an end */
     return peri_status_raise(L, w->status, "scandir %s", d->path);
   }
-  return push_next(L, d);
+  return push_next(L, b);
 }
 
 static const peri_wait scanning = {"scandir", peri_work_abort, next_k,
@@ -172,7 +177,7 @@ static int listing_next(lua_State *L) {
   listing *d = PERI_OF(b->w, listing, w);
   if (d->at == d->n && !d->ended)
     return peri_work_wait(L, l, b, &scanning, 0);
-  return peri_task_done(L, l, push_next(L, d));
+  return peri_task_done(L, l, push_next(L, b));
 }
 
 /* listing:close() -> true. Closes the directory, which is done by itself after

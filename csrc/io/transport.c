@@ -191,6 +191,7 @@ static void transport_closed(peri_loop *l, peri_handle *h) {
   peri_transport *c = transport_of(h);
   if (c->box) c->box->c = NULL; /* at the end of the Lua state */
   c->finished = 1; /* to writes that uv ends later, see sever in handle.c */
+  c->taking = 0;
   peri_read_close(l, c);
   peri_write_drop(l, c);
   if (c->medium) c->medium->type->free(l, c);

@@ -65,6 +65,7 @@ struct peri_transport {
   } uv;
   unsigned readable : 1;  /* there may be something to read */
   unsigned reading : 1;   /* a read is under way, parked or woken */
+  unsigned taking : 1;    /* strings are being made of what is in `in` */
   unsigned watching : 1;  /* uv tells when there is */
   unsigned eof : 1;       /* the peer has ended its side */
   unsigned granted : 1;   /* a woken writer has yet to take its turn */

@@ -367,10 +367,11 @@ static const peri_wait writing = {"write", write_abort, write_k, write_drop};
 ** it never waits.
 */
 static int conn_write(lua_State *L) {
-  peri_transport *c = peri_transport_check(L);
-  peri_loop *l = peri_loop_of(L, c);
+  peri_transport_check(L);
   for (int i = lua_gettop(L); i > 1; i--)
     if (lua_type(L, i) != LUA_TSTRING) luaL_checkstring(L, i);
+  peri_transport *c = peri_box_at(L, 1); /* a finalizer may have closed it */
+  peri_loop *l = peri_loop_of(L, c);
   if (l->callback) return write_now(L, l, c);
   peri_task *t = peri_wait_enter(L, l);
   if (still_must_wait(l, c)) return wait_turn(L, l, c, t, &writing);

@@ -217,8 +217,9 @@ PERILUNE_API const char *perilune_strerror(int rc);
 ** package library; the coroutine library must be there. The loop is hosted:
 ** it prints nothing, blocks nowhere, starts no thread and installs no signal
 ** handler. PERILUNE_EARG if it is open already, or a script has made it before
-** and `uv_loop` is given; PERILUNE_ECLOSED if it was closed before. On failure
-** *out is NULL.
+** and `uv_loop` is given; PERILUNE_ECLOSED if it was closed before;
+** PERILUNE_ELUA if the coroutine library is not there. On failure *out is
+** NULL.
 */
 PERILUNE_API int perilune_open(lua_State *L, const perilune_config *c,
                                perilune_loop **out);
@@ -423,7 +424,9 @@ PERILUNE_API int perilune_sleep(lua_State *L, perilune_clock *c, int64_t ns,
 /*
 ** [T] Makes a task of the function and `nargs` arguments on top of L, which
 ** are popped. It starts in the next step. `s` may be NULL; `out` may be
-** NULL, else own: *out. PERILUNE_ECLOSED if the scope was killed.
+** NULL, else own: *out. PERILUNE_ECLOSED if the scope was killed;
+** PERILUNE_ELUA if what is there cannot be called: the message of a chunk that
+** did not compile, for instance.
 */
 PERILUNE_API int perilune_spawn(perilune_loop *p, perilune_scope *s,
                                 lua_State *L, int nargs,

@@ -378,7 +378,7 @@ static int loop_step(lua_State *L) {
   if (l->host)
     return peri_error_raise(L, "EPERM", "the host steps this loop");
   if (l->closing)
-    return peri_error_raise(L, "EPERM", "the Lua state is being closed");
+    return peri_error_raise(L, "EPERM", "the loop is closed");
   peri_trace_check_fork(L, l);
   l->hosted = 1;
   l->now = l->manual ? l->now : l->poller->now();

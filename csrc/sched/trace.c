@@ -428,7 +428,7 @@ void peri_trace_check_fork(lua_State *L, peri_loop *l) {
 
 static void refuse_outside(lua_State *L, peri_loop *l) {
   if (l->closing)
-    peri_error_raise(L, "EPERM", "the Lua state is being closed");
+    peri_error_raise(L, "EPERM", "the loop is closed");
   if (l->hosted)
     peri_error_raise(L, "EPERM",
                      "cannot wait outside of a task: the host steps this "

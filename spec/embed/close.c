@@ -95,6 +95,16 @@ static void scripts_may_go_on_after_close(void) {
   world_close(&w);
 }
 
+static void waits_after_close_say_why(void) {
+  world w;
+  world_open(&w);
+  while (perilune_close(w.p, 0, 0) == PERILUNE_BUSY) continue;
+  w.p = NULL;
+  world_do(&w, "say(select(2, pcall(aio.sleep, 1)))");
+  world_said(&w, "EPERM: the loop is closed");
+  world_close(&w);
+}
+
 static void close_takes_a_budget(void) {
   int calls = 1;
   world w;
@@ -250,7 +260,8 @@ static void close_under_load_after_lua_close(void) {
 
 const test_case close_cases[] = {
   CASE(close_runs_handlers), CASE(close_leaves_no_descriptors),
-  CASE(scripts_may_go_on_after_close), CASE(close_takes_a_budget),
+  CASE(scripts_may_go_on_after_close), CASE(waits_after_close_say_why),
+  CASE(close_takes_a_budget),
   CASE(close_does_not_wait_for_jobs), CASE(close_leaves_jobs_to_a_thread),
   CASE(lua_close_does_not_wait_for_jobs),
   CASE(jobs_are_left_to_a_thread_after_lua_close),

@@ -202,6 +202,9 @@ static void push_list(lua_State *L, const struct addrinfo *ai) {
 }
 
 static int fail(lua_State *L, int status) {
+  if (!lua_isnil(L, SERVICE))
+    return peri_status_fail(L, status, "look-up of %s, service %s",
+                            lua_tostring(L, HOST), lua_tostring(L, SERVICE));
   return peri_status_fail(L, status, "look-up of %s", lua_tostring(L, HOST));
 }
 

@@ -177,8 +177,12 @@ static int check_fd(lua_State *L, int idx) {
     return fileno(file->f);
 #endif
   }
-  lua_Integer fd = luaL_checkinteger(L, idx);
-  luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, idx, "descriptor expected");
+  int good;
+  lua_Integer fd = lua_tointegerx(L, idx, &good);
+  if (!good || fd < 0 || fd > INT_MAX)
+    luaL_argerror(L, idx, lua_pushfstring(L, "number of a descriptor, or a Lua "
+                          "file, expected, got %s",
+                          good ? lua_tostring(L, idx) : luaL_typename(L, idx)));
   return (int)fd;
 }
 

@@ -139,6 +139,8 @@ describe("dns.resolve", function()
     assert.same({ { address = "127.0.0.1", family = "inet", port = 443 } },
       list)
     failed("EAI_SERVICE", aio.dns.resolve("localhost", { service = "nosuch" }))
+    has("look-up of localhost, service nosuch)",
+      select(2, aio.dns.resolve("localhost", { service = "nosuch" })))
   end))
 
   it("finds the proper name", real(function()

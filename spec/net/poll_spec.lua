@@ -157,7 +157,9 @@ describe("aio.poll", function()
 
   it("refuses wrong arguments", function()
     has("bad argument #1", raised(aio.poll))
-    has("bad argument #1", raised(aio.poll, -1, "r"))
+    has("Lua file, expected, got -1", raised(aio.poll, -1, "r"))
+    has("number of a descriptor, or a Lua file, expected, got string",
+      raised(aio.poll, "stdin", "r"))
     has("bad argument #2", raised(aio.poll, 0))
     has("bad argument #2", raised(aio.poll, 0, "x"))
     local file = io.open "README.md"

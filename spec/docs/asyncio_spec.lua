@@ -1,5 +1,6 @@
--- The page for those who come from asyncio: it has all names of that, and what
--- it names of ours is there, or is said not to be.
+-- The pages for those who come from asyncio, and from other libraries: the first
+-- has all names of asyncio, and what they name of ours is there, or is said not to
+-- be.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -7,6 +8,7 @@ local aio = require "perilune"
 local docs = dofile "docs/generate.lua"
 
 local page = docs.read "docs/asyncio.md"
+local others = docs.read "docs/others.md"
 
 -- asyncio.__all__ of Python 3.11 with what came later, and the public methods.
 local NAMES = [[
@@ -68,6 +70,32 @@ local function find(path)
   return value
 end
 
+-- What a page names of ours, and should not: it is not there, or said not to be.
+local function wrong_names(text)
+  local wrong = {}
+  for path, after in text:gmatch "`aio%.([%w_.]+)[^`\n]*`([^\n|]*)" do
+    if (after:find "^ not yet" ~= nil) == (find(path) ~= nil) then
+      wrong[#wrong + 1] = path
+    end
+  end
+  return table.concat(wrong, " ")
+end
+
+local function headings_without_program(text)
+  local programs, without = {}, {}
+  local heading
+  for line in text:gmatch "[^\n]+" do
+    heading = line:match "^## (.*)" or heading
+    if heading then
+      programs[heading] = programs[heading] or line == "```lua"
+    end
+  end
+  for name, has in pairs(programs) do
+    without[#without + 1] = not has and name or nil
+  end
+  return table.concat(without, ", ")
+end
+
 describe("docs/asyncio.md", function()
   it("has every name of asyncio", function()
     local missing, n = {}, 0
@@ -82,27 +110,20 @@ describe("docs/asyncio.md", function()
   end)
 
   it("names what there is, and says 'not yet' of what is not", function()
-    local wrong = {}
-    for path, after in page:gmatch "`aio%.([%w_.]+)[^`\n]*`([^\n|]*)" do
-      if (after:find "^ not yet" ~= nil) == (find(path) ~= nil) then
-        wrong[#wrong + 1] = path
-      end
-    end
-    assert.equal("", table.concat(wrong, " "))
+    assert.equal("", wrong_names(page))
   end)
 
   it("has a program under every heading", function()
-    local programs, without = {}, {}
-    local heading
-    for line in page:gmatch "[^\n]+" do
-      heading = line:match "^## (.*)" or heading
-      if heading then
-        programs[heading] = programs[heading] or line == "```lua"
-      end
-    end
-    for name, has in pairs(programs) do
-      without[#without + 1] = not has and name or nil
-    end
-    assert.equal("", table.concat(without, ", "))
+    assert.equal("", headings_without_program(page))
+  end)
+end)
+
+describe("docs/others.md", function()
+  it("names what there is, and says 'not yet' of what is not", function()
+    assert.equal("", wrong_names(others))
+  end)
+
+  it("has a program under every heading", function()
+    assert.equal("", headings_without_program(others))
   end)
 end)

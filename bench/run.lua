@@ -246,6 +246,7 @@ local STEPS <const> = {
   { "kill 10000 0", "ms", 5, "kill of 10,000 tasks, DROP" },
   { "kill 10000 1", "ms", 5, "kill of 10,000 tasks, CLOSE" },
   { "post 100000 4", "ns", nil, "a post, of 100,000 from four threads" },
+  { "wake 2000", "us", nil, "from a thread to a task, host in poll, median" },
 }
 
 function parts.step()

@@ -7,13 +7,17 @@
 **   step spawn N    ns of a task that is spawned and ends
 **   step kill N M   ms of ending N sleeping tasks; M: 0 is DROP, 1 CLOSE
 **   step post N T   ns of a job that one of T threads posts, of N, by the clock
+**   step wake N     us, by the clock, from a thread that settles a future to the
+**                   task that awaits it, while the host is in poll(2); the median
 **
 ** SPDX-License-Identifier: MIT
 */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,12 +171,85 @@ static double post(world *w) {
 
 /* }===================================================================== */
 
+/* {== Waking a host that sleeps ======================================== */
+
+typedef struct waker {
+  pthread_t thread;
+  sem_t asked;
+  perilune_future *f;
+  double sent; /* when */
+  double *took;
+  int n, count;
+} waker;
+
+static void *settle_all(void *arg) {
+  static const struct timespec while_it_falls_asleep = {0, 200000};
+  waker *k = arg;
+  for (int i = 0; i < k->n; i++) {
+    perilune_value none = {0};
+    sem_wait(&k->asked);
+    nanosleep(&while_it_falls_asleep, NULL);
+    k->sent = time_of(CLOCK_MONOTONIC);
+    if (perilune_post_value(k->f, &none)) fail("cannot settle");
+  }
+  return NULL;
+}
+
+static int answered_k(lua_State *L, int status, lua_KContext ctx) {
+  waker *k = (waker *)ctx;
+  (void)L;
+  (void)status;
+  k->took[k->count++] = time_of(CLOCK_MONOTONIC) - k->sent;
+  return 0;
+}
+
+/* ask(): awaits what the thread settles. */
+static int ask(lua_State *L) {
+  waker *k = lua_touserdata(L, lua_upvalueindex(1));
+  perilune_future *f;
+  if (perilune_future_new(perilune_get(L), &f)) fail("no future");
+  k->f = perilune_future_retain(f);
+  perilune_future_push(L, f);
+  perilune_future_release(f);
+  sem_post(&k->asked);
+  return perilune_await(L, k->f, answered_k, (lua_KContext)k);
+}
+
+static int by_time(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double wake(world *w) {
+  waker k = {.n = w->n, .took = calloc((size_t)w->n, sizeof(double))};
+  sem_init(&k.asked, 0, 0);
+  lua_pushlightuserdata(w->L, &k);
+  lua_pushcclosure(w->L, ask, 1);
+  lua_setglobal(w->L, "ask");
+  pthread_create(&k.thread, NULL, settle_all, &k);
+  spawn(w, "while true do ask() end", 1);
+  while (k.count < k.n) {
+    settle(w);
+    struct pollfd fd = {perilune_fd(w->p), POLLIN, 0};
+    if (k.count < k.n) poll(&fd, 1, -1);
+  }
+  pthread_join(k.thread, NULL);
+  perilune_future_release(k.f); /* it has asked once more */
+  qsort(k.took, (size_t)k.n, sizeof *k.took, by_time);
+  double median = k.took[k.n / 2] / 1e3;
+  free(k.took);
+  return median;
+}
+
+/* }===================================================================== */
+
 static const struct {
   const char *name;
   double (*measure)(world *w);
 } parts[] = {
   {"idle", idle}, {"frame", frame}, {"emit", emit},
   {"spawn", spawn_and_finish}, {"kill", kill_all}, {"post", post},
+  {"wake", wake},
   {NULL, NULL}};
 
 static void open_world(world *w) {

@@ -72,8 +72,11 @@ static void step(perilune_loop *p, limits *m) {
   peri_embed_look(p);
 }
 
-static int state_of(const peri_loop *l) {
-  if (peri_loop_due(l)) return PERILUNE_MORE;
+/* A post may have come since they were taken, and the last poll may have
+** heard of it: then the descriptor will not tell. */
+static int state_of(const perilune_loop *p) {
+  const peri_loop *l = p->loop;
+  if (peri_loop_due(l) || atomic_load(&p->rung)) return PERILUNE_MORE;
   if (l->tasks || l->holds || peri_clock_timers(l)) return PERILUNE_WAIT;
   return l->poller->alive((peri_loop *)(uintptr_t)l) ? PERILUNE_WAIT
                                                     : PERILUNE_IDLE;
@@ -130,7 +133,7 @@ int perilune_step(perilune_loop *p, const perilune_budget *b,
   step(p, &m);
   p->stepping = 0;
   if (s) report(p, s, &was, &m);
-  return state_of(p->loop);
+  return state_of(p);
 }
 
 /* }===================================================================== */

@@ -101,6 +101,27 @@ static void a_job_may_post_itself(void) {
   world_close(&w);
 }
 
+static note while_it_runs = {{NULL, run_note, NULL}, 7};
+
+static int post_it(lua_State *L) {
+  EQUAL(perilune_post(perilune_get(L), &while_it_runs.job), PERILUNE_OK);
+  return 0;
+}
+
+/* The descriptor may have told of it already, in the same step. */
+static void a_job_that_comes_during_a_step_is_for_the_next(void) {
+  world w;
+  noted = 0;
+  world_open(&w);
+  lua_pushcfunction(w.L, post_it);
+  EQUAL(perilune_spawn(w.p, NULL, w.L, 0, NULL), PERILUNE_OK);
+  EQUAL(perilune_step(w.p, NULL, NULL), PERILUNE_MORE);
+  EQUAL(noted, 0);
+  EQUAL(perilune_step(w.p, NULL, NULL), PERILUNE_IDLE);
+  CHECK(noted == 1 && order[0] == 7);
+  world_close(&w);
+}
+
 static void jobs_are_checked(void) {
   world w;
   note n = {{NULL, NULL, NULL}, 0};
@@ -194,5 +215,6 @@ const test_case post_cases[] = {
   CASE(jobs_run_in_order), CASE(jobs_are_dropped_by_close),
   CASE(jobs_are_dropped_after_lua_close), CASE(too_many_jobs_are_refused),
   CASE(a_job_may_post_itself), CASE(jobs_are_checked),
+  CASE(a_job_that_comes_during_a_step_is_for_the_next),
   CASE(threads_post_at_once), CASE(a_thread_settles_many),
   CASE(a_thread_settles_while_the_loop_closes), END};

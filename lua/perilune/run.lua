@@ -323,25 +323,27 @@ local function fits(value, want)
   return want:find(got, 1, true) or (want == "function" and check.callable(value))
 end
 
-local function check_options(opts)
+-- Raises where the function was called that calls this: a `run`, of which they are
+-- the argument `arg`.
+function run.check_options(opts, arg)
   for key, value in pairs(opts) do
     local want = OPTIONS[key]
     if not want then
-      check.fail(1, "run", ("unknown option '%s'"):format(tostring(key)), 1)
+      check.fail(arg, "run", ("unknown option '%s'"):format(tostring(key)), 1)
     elseif not fits(value, want) then
-      check.fail(1, "run", ("option '%s': %s expected, got %s"):format(key, want, type(value)), 1)
+      check.fail(arg, "run", ("option '%s': %s expected, got %s"):format(key, want, type(value)), 1)
     end
   end
   if type(opts.debug) == "table" then
     local wrong = check.debug_options(opts.debug)
     if wrong then
-      check.fail(1, "run", "option 'debug': " .. wrong, 1)
+      check.fail(arg, "run", "option 'debug': " .. wrong, 1)
     end
   end
   if opts.unhandled and opts.unhandled ~= "report" and opts.unhandled ~= "fail" then
-    check.fail(1, "run", "option 'unhandled': \"report\" or \"fail\" expected", 1)
+    check.fail(arg, "run", "option 'unhandled': \"report\" or \"fail\" expected", 1)
   elseif opts.grace and (opts.grace ~= opts.grace or opts.grace < 0) then
-    check.fail(1, "run", "option 'grace': seconds, not negative, expected", 1)
+    check.fail(arg, "run", "option 'grace': seconds, not negative, expected", 1)
   end
 end
 
@@ -456,7 +458,7 @@ function run.run(opts, main, ...)
   if type(opts) ~= "table" or check.callable(opts) then
     return run.run({}, opts, main, ...)
   end
-  check_options(opts)
+  run.check_options(opts, 1)
   if not check.callable(main) then
     check.fail(1, "run", "function expected, got " .. check.typename(main))
   end

@@ -7,6 +7,7 @@
 local aio = require "perilune"
 local check = require "perilune.check"
 local core = require "perilune.core"
+local runs = require "perilune.run"
 
 local testing = {}
 
@@ -22,6 +23,12 @@ Clock.__index = Clock
 function testing.clock(opts)
   if opts ~= nil and type(opts) ~= "table" then
     check.fail(1, "clock", "table expected, got " .. check.typename(opts))
+  end
+  for name, value in pairs(opts or {}) do
+    if name ~= "autojump" or type(value) ~= "boolean" then
+      local text = name == "autojump" and "option '%s' must be a boolean" or "unknown option '%s'"
+      check.fail(1, "clock", text:format(tostring(name)))
+    end
   end
   core.manual(true, not (opts and opts.autojump == false))
   return setmetatable({}, Clock)
@@ -138,6 +145,7 @@ function testing.run(fn, opts)
     check.fail(2, "run", "option 'deadline' must be a number of seconds")
   end
   run_opts.deadline = nil
+  runs.check_options(run_opts, 2)
   local before = testing.snapshot()
   local results = table.pack(aio.run(run_opts, guarded, limit, fn))
   local left = testing.leaks(before)

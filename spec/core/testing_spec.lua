@@ -262,5 +262,12 @@ describe("what is passed to the tests' tools", function()
     has("bad argument #1 to 'leaks'", raised(function() testing.leaks(1) end))
     has("bad argument #1 to 'shuffle'", raised(function() testing.shuffle "x" end))
     has("bad argument #2 to 'run'", raised(function() testing.run(print, 1) end))
+    local e = raised(function() testing.run(print, { deadlin = 1 }) end)
+    has("bad argument #2 to 'run' (unknown option 'deadlin')", e)
+    has("testing_spec.lua:", e)
+    has("unknown option 'autojmp'",
+      raised(function() testing.clock { autojmp = false } end))
+    has("option 'autojump' must be a boolean",
+      raised(function() testing.clock { autojump = 0 } end))
   end)
 end)

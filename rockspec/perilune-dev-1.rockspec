@@ -13,7 +13,8 @@ description = {
   summary = "An async runtime for Lua 5.4, on libuv",
   detailed = [[
     Tasks that wait in any function, structured concurrency, cancellation that
-    is not lost, context that follows the work, and TCP, on libuv.
+    is not lost, context that follows the work; sockets, files, processes and
+    signals, on libuv.
   ]],
   license = "MIT",
   labels = { "async", "concurrency", "network", "libuv" },

@@ -426,7 +426,8 @@ PERILUNE_API int perilune_sleep(lua_State *L, perilune_clock *c, int64_t ns,
 ** are popped. It starts in the next step. `s` may be NULL; `out` may be
 ** NULL, else own: *out. PERILUNE_ECLOSED if the scope was killed;
 ** PERILUNE_ELUA if what is there cannot be called: the message of a chunk that
-** did not compile, for instance.
+** did not compile, for instance; PERILUNE_EARG if there is less on the stack:
+** it is left as it is.
 */
 PERILUNE_API int perilune_spawn(perilune_loop *p, perilune_scope *s,
                                 lua_State *L, int nargs,

@@ -123,6 +123,7 @@ int perilune_spawn(perilune_loop *p, perilune_scope *scope, lua_State *L,
   spawning s = {scope, NULL, NULL};
   int rc = peri_embed_check(p);
   if (out) *out = NULL;
+  if (!rc && (nargs < 0 || lua_gettop(L) <= nargs)) return PERILUNE_EARG;
   if (!rc && !(s.owner = peri_embed_owner(p, scope))) rc = PERILUNE_ECLOSED;
   if (!rc && out && !(s.handle = new_handle(p))) rc = PERILUNE_ENOMEM;
   if (rc) {

@@ -37,6 +37,12 @@ static void spawn_checks_its_function(void) {
   lua_pushinteger(w.L, 1);
   EQUAL(perilune_spawn(w.p, NULL, w.L, 0, NULL), PERILUNE_ELUA);
   EQUAL(lua_gettop(w.L), 0);
+  EQUAL(perilune_spawn(w.p, NULL, w.L, 0, NULL), PERILUNE_EARG);
+  lua_pushinteger(w.L, 1);
+  EQUAL(perilune_spawn(w.p, NULL, w.L, 3, NULL), PERILUNE_EARG);
+  EQUAL(perilune_spawn(w.p, NULL, w.L, -1, NULL), PERILUNE_EARG);
+  EQUAL(lua_gettop(w.L), 1);
+  lua_pop(w.L, 1);
   EQUAL(world_settle(&w), PERILUNE_IDLE);
   world_close(&w);
 }

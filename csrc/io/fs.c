@@ -89,11 +89,10 @@ static int run_unlink(job *j) {
   return uv_fs_unlink(NULL, &j->req, j->path, NULL);
 }
 
-/* Opening a FIFO would wait for somebody to open its other end. */
+/* libuv's would wait for ever at FIFOs, and for a file that has become
+** shorter. */
 static int run_copy(job *j) {
-  int status = peri_whole_look(j->path);
-  if (status < 0) return status;
-  return uv_fs_copyfile(NULL, &j->req, j->path, j->to, 0, NULL);
+  return peri_whole_copy(j->path, j->to, &j->w.stop);
 }
 
 static int run_link(job *j) {

@@ -29,8 +29,12 @@
 
 /* {== Descriptors ====================================================== */
 
+static int is_a(const uv_stat_t *st, uint64_t type) {
+  return (st->st_mode & S_IFMT) == type;
+}
+
 static int no_whole(const uv_stat_t *st) {
-  return (st->st_mode & S_IFMT) == S_IFIFO || IS_SOCKET(st->st_mode);
+  return is_a(st, S_IFIFO) || IS_SOCKET(st->st_mode);
 }
 
 static int close_file(int fd) {
@@ -49,9 +53,9 @@ static int open_file(const char *path, int flags, int mode) {
 
 /* Opens without waiting, as the other end of a FIFO may never be; `st` tells
 ** what it is. Returns a descriptor, or a uv error. */
-static int open_plain(const char *path, int flags, uv_stat_t *st) {
+static int open_plain(const char *path, int flags, int mode, uv_stat_t *st) {
   uv_fs_t req;
-  int fd = open_file(path, flags | UV_FS_O_NONBLOCK, 0666);
+  int fd = open_file(path, flags | UV_FS_O_NONBLOCK, mode);
   if (fd < 0) return fd;
   int status = uv_fs_fstat(NULL, &req, fd, NULL);
   *st = req.statbuf;
@@ -70,22 +74,17 @@ static int stat_file(const char *path, uv_stat_t *st) {
   return status;
 }
 
-int peri_whole_look(const char *path) {
-  uv_stat_t st;
-  int status = stat_file(path, &st);
-  return !status && no_whole(&st) ? UV_ESPIPE : status;
-}
-
 /* }===================================================================== */
 
 /* {== Reading ========================================================== */
 
-static int read_piece(int fd, char *at, size_t room) {
+/* From `offset`, or if that is -1 from where the last one has ended. */
+static int read_piece(int fd, char *at, size_t room, int64_t offset) {
   uv_fs_t req;
   uv_buf_t buf = uv_buf_init(at, (unsigned)(room < PIECE ? room : PIECE));
   int n;
   do {
-    n = uv_fs_read(NULL, &req, fd, &buf, 1, -1, NULL);
+    n = uv_fs_read(NULL, &req, fd, &buf, 1, offset, NULL);
     uv_fs_req_cleanup(&req);
   } while (n == UV_EINTR);
   return n;
@@ -104,7 +103,7 @@ static int read_all(peri_whole *all, size_t room, size_t most, int fd,
       all->bytes = more;
     }
     if (atomic_load(stop)) return UV_ECANCELED;
-    int n = read_piece(fd, all->bytes + all->len, room - all->len);
+    int n = read_piece(fd, all->bytes + all->len, room - all->len, -1);
     if (n <= 0) return n;
     all->len += (size_t)n;
   }
@@ -112,11 +111,10 @@ static int read_all(peri_whole *all, size_t room, size_t most, int fd,
 
 int peri_whole_read(peri_whole *all, const char *path, atomic_int *stop) {
   uv_stat_t st;
-  int fd = open_plain(path, UV_FS_O_RDONLY, &st);
+  int fd = open_plain(path, UV_FS_O_RDONLY, 0, &st);
   if (fd < 0) return fd;
   size_t room = st.st_size < FIRST ? FIRST : (size_t)st.st_size + 1;
-  int is_device = (st.st_mode & S_IFMT) == S_IFCHR;
-  size_t most = is_device ? DEVICE_MOST : SIZE_MAX;
+  size_t most = is_a(&st, S_IFCHR) ? DEVICE_MOST : SIZE_MAX;
   int status = read_all(all, room, most, fd, stop);
   close_file(fd);
   return status;
@@ -149,7 +147,7 @@ static int close_written(int fd, int status) {
 int peri_whole_write(const peri_whole *all, const char *path, int how,
                      atomic_int *stop) {
   uv_stat_t st;
-  int fd = open_plain(path, UV_FS_O_WRONLY | UV_FS_O_CREAT | how, &st);
+  int fd = open_plain(path, UV_FS_O_WRONLY | UV_FS_O_CREAT | how, 0666, &st);
   if (fd < 0) return fd;
   return close_written(fd, write_all(all, fd, stop));
 }
@@ -225,8 +223,8 @@ static int replace_real(const peri_whole *all, const char *path,
   uv_stat_t st;
   int status = stat_file(path, &st);
   if (status && status != UV_ENOENT) return status;
-  if (!status && (st.st_mode & S_IFMT) == S_IFDIR) return UV_EISDIR;
-  if (!status && (st.st_mode & S_IFMT) != S_IFREG) return UV_ESPIPE;
+  if (!status && is_a(&st, S_IFDIR)) return UV_EISDIR;
+  if (!status && !is_a(&st, S_IFREG)) return UV_ESPIPE;
   char *name = malloc(strlen(path) + NAME_ROOM);
   if (!name) return UV_ENOMEM;
   status = replace(all, path, name, status ? NULL : &st, stop);
@@ -244,6 +242,87 @@ int peri_whole_replace(const peri_whole *all, const char *path,
   else if (status == UV_ENOENT)
     status = replace_real(all, path, stop);
   uv_fs_req_cleanup(&req);
+  return status;
+}
+
+/* }===================================================================== */
+
+/* {== Copying ========================================================== */
+
+/* A part of a file from `at` on, inside the system: bytes, or a uv error. */
+static int send_piece(int from, int to, int64_t at) {
+  uv_fs_t req;
+  int n;
+  do {
+    n = uv_fs_sendfile(NULL, &req, to, from, at, PIECE, NULL);
+    uv_fs_req_cleanup(&req);
+  } while (n == UV_EINTR);
+  return n;
+}
+
+/* The rest, by hand: of files without a size, as in /proc, that is all. */
+static int copy_rest(int from, int to, int64_t at, int64_t most,
+                     atomic_int *stop) {
+  peri_whole piece = {malloc(PIECE), 0};
+  int status = piece.bytes ? 0 : UV_ENOMEM;
+  while (!status) {
+    int n = read_piece(from, piece.bytes, PIECE, at);
+    if (n <= 0 || (at += n) > most) {
+      status = n > 0 ? PERI_ELIMIT : n;
+      break;
+    }
+    piece.len = (size_t)n;
+    status = write_all(&piece, to, stop);
+  }
+  free(piece.bytes);
+  return status;
+}
+
+/* A file that is cut off meanwhile has ended. */
+static int copy_bytes(int from, int to, int64_t most, atomic_int *stop) {
+  int64_t at = 0;
+  int n;
+  do {
+    if (atomic_load(stop)) return UV_ECANCELED;
+    n = send_piece(from, to, at);
+    if (n > 0) at += n;
+  } while (n > 0 && at <= most);
+  return n < 0 ? n : copy_rest(from, to, at, most, stop);
+}
+
+static int cut(int fd) {
+  uv_fs_t req;
+  int status = uv_fs_ftruncate(NULL, &req, fd, 0, NULL);
+  uv_fs_req_cleanup(&req);
+  return status;
+}
+
+/* From a descriptor to a path: `st` is what is known of the first. What is not
+** complete is removed. */
+static int copy_to(int from, const uv_stat_t *st, const char *path,
+                   atomic_int *stop) {
+  uv_stat_t old;
+  int flags = UV_FS_O_WRONLY | UV_FS_O_CREAT;
+  int fd = open_plain(path, flags, (int)(st->st_mode & 0777), &old);
+  if (fd < 0) return fd;
+  int file = is_a(&old, S_IFREG);
+  if (file && old.st_dev == st->st_dev && old.st_ino == st->st_ino)
+    return close_file(fd);
+  int status = file ? cut(fd) : 0;
+  if (!status && file) status = take_mode(fd, st);
+  int64_t most = is_a(st, S_IFCHR) ? (int64_t)DEVICE_MOST : INT64_MAX;
+  if (!status) status = copy_bytes(from, fd, most, stop);
+  status = close_written(fd, status);
+  if (status && file) unlink_file(path);
+  return status;
+}
+
+int peri_whole_copy(const char *from, const char *to, atomic_int *stop) {
+  uv_stat_t st;
+  int fd = open_plain(from, UV_FS_O_RDONLY, 0, &st);
+  if (fd < 0) return fd;
+  int status = is_a(&st, S_IFDIR) ? UV_EISDIR : copy_to(fd, &st, to, stop);
+  close_file(fd);
   return status;
 }
 

@@ -35,7 +35,7 @@ int peri_whole_write(const peri_whole *all, const char *path, int how,
 int peri_whole_replace(const peri_whole *all, const char *path,
                        atomic_int *stop);
 
-/* UV_ESPIPE for a path that leads to a FIFO or a socket. */
-int peri_whole_look(const char *path);
+/* Copies a file, with its mode, and replaces what is there. */
+int peri_whole_copy(const char *from, const char *to, atomic_int *stop);
 
 #endif

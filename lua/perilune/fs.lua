@@ -205,9 +205,11 @@ function fs.unlink(path)
   return call.unlink(path)
 end
 
---- Copies a file, with its mode. A file that has the name is overwritten. Waits.
--- @param from path; a FIFO or a socket is refused, with code ESPIPE
--- @param to path
+--- Copies a file, with its mode. A file that has the name is overwritten; where this
+-- fails, it is removed. Waits.
+-- @param from path; a FIFO or a socket is refused, with code ESPIPE, a device that does
+--   not end with ELIMIT
+-- @param to path; the same
 -- @return true; or nil, message, code
 function fs.copy(from, to)
   return call.copy(from, to)

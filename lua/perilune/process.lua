@@ -11,6 +11,7 @@ local GRACE <const> = 5 -- seconds from TERM to KILL
 local LAST <const> = 1 -- seconds that a child gets to end after KILL
 local DRAIN <const> = 0.05 -- seconds for what a child that was ended has left
 local CHUNK <const> = 65536 -- bytes of the input, at once
+local ID_MAX <const> = 0x7fffffff -- users, groups, descriptors
 
 -- Arguments -------------------------------------------------------------------
 
@@ -31,7 +32,7 @@ local function is_path(v)
 end
 
 local function is_id(v)
-  return math.type(v) == "integer" and v >= 0
+  return math.type(v) == "integer" and v >= 0 and v <= ID_MAX
 end
 
 local function is_boolean(v)
@@ -79,15 +80,18 @@ end
 
 -- The program and its arguments, as strings.
 local function arguments_of(opts, fname)
-  local args = {}
-  for i = 1, #opts do
+  if opts[1] == nil or opts[1] == "" then
+    check.fail(1, fname, "name of a program expected", 2)
+  end
+  local args, last = {}, 1
+  for i in pairs(opts) do
+    last = math.type(i) == "integer" and math.max(i, last) or last
+  end
+  for i = 1, last do
     if not is_argument(opts[i]) then
       check.fail(1, fname, ("argument %d of the program must be a string"):format(i), 2)
     end
     args[i] = tostring(opts[i])
-  end
-  if args[1] == nil or args[1] == "" then
-    check.fail(1, fname, "name of a program expected", 2)
   end
   return args
 end
@@ -102,7 +106,8 @@ local function check_options(opts, fname, known)
       check_option(name, value, fname, known)
     end
   end
-  return arguments_of(opts, fname)
+  local args = arguments_of(opts, fname)
+  return args
 end
 
 local function environment_of(env, fname)

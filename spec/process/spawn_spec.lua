@@ -445,6 +445,9 @@ describe("process.spawn", function()
       ["option 'stdout' must be"] = { "true", stdout = {} },
       ['or "stdout", got "pope"'] = { "true", stderr = "pope" },
       ["option 'uid' must be an integer"] = { "true", uid = "root" },
+      ["option 'gid' must be an integer"] = { "true", gid = 1 << 32 },
+      ["got number"] = { "true", stdin = 1 << 32 },
+      ["argument 2 of the program"] = { "true", [3] = "x" },
       ["option 'detached' must be a boolean"] = { "true", detached = 1 },
     } do
       local e = raised(spawn, opts ~= "nothing" and opts or nil)
@@ -461,6 +464,7 @@ describe("process.spawn", function()
         aio.process.run { "true", stdout = {} }
       end,
       ["option 'stdin' must be"] = function() spawn { "true", stdin = {} } end,
+      ["name of a program expected"] = function() spawn {} end,
       ["no signal is called 'FOO'"] = function() p:kill "FOO" end,
       ["process expected, got nil; call it with ':'"] = function() p.wait() end,
     } do

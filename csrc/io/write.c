@@ -339,9 +339,9 @@ static int write_now(lua_State *L, peri_loop *l, peri_transport *c) {
 
 static int wait_sent(lua_State *L, peri_loop *l, peri_transport *c);
 
-/* In the main chunk there may be no later: what outlives it is sent now. */
-static int write_all(lua_State *L, peri_loop *l, peri_transport *c) {
-  int n = write_now(L, l, c);
+/* After a write with `n` results. In the main chunk there may be no later: what
+** outlives it is sent now. */
+static int write_rest(lua_State *L, peri_loop *l, peri_transport *c, int n) {
   if (n > 1 || !c->standing || l->running || l->callback) return n;
   return wait_sent(L, l, c);
 }
@@ -352,9 +352,9 @@ static int write_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
   if (c) c->granted = 0;
-  int n = write_all(L, l, c);
-  if (c) grant(l, c);
-  return n;
+  int n = write_now(L, l, c);
+  if (c) grant(l, c); /* before it waits, and may be closed */
+  return write_rest(L, l, c, n);
 }
 
 static const peri_wait writing = {"write", write_abort, write_k, write_drop};
@@ -375,7 +375,8 @@ static int conn_write(lua_State *L) {
   if (l->callback) return write_now(L, l, c);
   peri_task *t = peri_wait_enter(L, l);
   if (still_must_wait(l, c)) return wait_turn(L, l, c, t, &writing);
-  return peri_transport_done(L, l, write_all(L, l, c));
+  int n = write_now(L, l, c);
+  return peri_transport_done(L, l, write_rest(L, l, c, n));
 }
 
 /* }===================================================================== */

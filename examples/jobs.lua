@@ -5,8 +5,8 @@
 -- Reads the commands from the file, or else from its input, one a line; empty lines
 -- and those that begin with "#" are left out. `at_once` (4) run at a time, for at most
 -- `seconds` (60) each, and what one writes is shown as a whole when it has ended.
--- Exit status: 0 if all have ended well, 1 if one has not, 2 if the arguments are
--- wrong. Ctrl-C ends those that run.
+-- Exit status: 0 if all have ended well, 1 if not, 2 if the arguments are wrong.
+-- Ctrl-C ends those that run.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -18,8 +18,7 @@ while arg[1] and arg[1]:find "^%-[jt]$" do
   table.remove(arg, 1)
   table.remove(arg, 1)
 end
-local input = arg[1] and io.open(arg[1]) or not arg[1] and io.stdin
-if not (input and opts.j and opts.j >= 1 and opts.t) then
+if not (opts.j and opts.j >= 1 and opts.t) or arg[2] then
   io.stderr:write "usage: jobs.lua [-j at_once] [-t seconds] [file]\n"
   os.exit(2)
 end
@@ -49,6 +48,7 @@ local function run(command)
 end
 
 local function main()
+  local input <close> = arg[1] and assert(aio.fs.open(arg[1])) or aio.stdin
   local commands = {}
   for line in input:lines() do
     if line:find "^%s*[^%s#]" then

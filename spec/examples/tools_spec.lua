@@ -260,6 +260,12 @@ describe("examples/jobs.lua", function()
     has("usage", out)
     assert.equal(2, status)
   end)
+
+  it("says that there is no such file", function()
+    local out, status = run "jobs.lua /nosuch"
+    has("ENOENT: no such file or directory (open /nosuch)", out)
+    assert.equal(1, status)
+  end)
 end)
 
 describe("examples/hash.lua", function()

@@ -18,18 +18,22 @@ if not host or not first then
   os.exit(2)
 end
 
-local function is_open(port)
-  local conn <close> = aio.timeout(PATIENCE, aio.tcp.connect, host, port)
+local function is_open(address, port)
+  local conn <close> = aio.timeout(PATIENCE, aio.tcp.connect, address, port)
   return conn ~= nil
 end
 
 local function main()
+  local address = assert(aio.dns.resolve(host))[1].address
   local ports = {}
   for port = first, last do
     ports[#ports + 1] = port
   end
   local found = 0
-  for i, open in ipairs(aio.map(ports, is_open, at_once)) do
+  local results = aio.map(ports, function(port)
+    return is_open(address, port)
+  end, at_once)
+  for i, open in ipairs(results) do
     if open then
       print(("%d open"):format(ports[i]))
       found = found + 1

@@ -57,6 +57,12 @@ describe("examples/portscan.lua", function()
       (run("portscan.lua 127.0.0.1 " .. port)))
   end))
 
+  it("says that it does not know the host", function()
+    local out, status = run "portscan.lua no-such-host.invalid 1"
+    has("EAI_", out)
+    assert.equal(1, status)
+  end)
+
   it("says how it is used", function()
     local out, status = run "portscan.lua"
     has("usage", out)

@@ -83,7 +83,7 @@ static int loop_gc(lua_State *L) {
   l->closing = 1;
   if (l->running) l->frame = peri_frame_root(l); /* a task has left its own */
   l->in = L;
-  l->running = l->polling = l->callback = 0; /* os.exit, inside a turn */
+  l->running = l->polling = l->callback = l->pinned = 0; /* os.exit in there */
   if (l->poller) l->poller->drive(l, 1); /* ends with the poller */
   if (l->root && !l->dead && !peri_loop_forked(l)) { /* else the parent's */
     peri_task_close_all(l, L);

@@ -124,7 +124,7 @@ static int close_k(lua_State *L, int status, lua_KContext raises) {
 static int can_wait(lua_State *L, const peri_loop *l) {
   if (l->callback || l->closing || peri_loop_forked(l)) return 0;
   if (l->current == l->root) return !l->hosted && !peri_in_finalizer(l);
-  return l->top == L && lua_isyieldable(L);
+  return peri_task_can_yield(L, l);
 }
 
 /* Whoever else works with it is told. */

@@ -55,7 +55,7 @@ void peri_block_disown(peri_loop *l, peri_task *t, const peri_scope *limit) {
 static int can_wait(lua_State *L, const peri_loop *l) {
   if (l->callback) return 0;
   if (l->current == l->root) return !l->running && !l->hosted && !l->closing;
-  return l->top == L && lua_isyieldable(L);
+  return peri_task_can_yield(L, l);
 }
 
 peri_block *peri_task_unwind(lua_State *L, peri_loop *l,

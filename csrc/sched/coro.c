@@ -28,7 +28,8 @@ typedef struct generator {
   lua_State *in;         /* where the frame of who resumed it is */
   peri_scope *inner;     /* innermost scope when it was resumed */
   uint8_t busy;          /* runs, or waits: cannot be resumed */
-  uint8_t relays;        /* waits inside suspend the task */
+  uint8_t relays;        /* waits inside suspend the task, */
+  uint8_t pins;          /* ... which they cannot where it was resumed */
   uint8_t finalizer;     /* it was resumed inside __gc */
 } generator;
 
@@ -56,7 +57,7 @@ static generator *generator_new(lua_State *L, peri_loop *l) {
   g->frame = g->outer = (peri_frame){NULL, NULL};
   g->logical = NULL;
   g->inner = NULL;
-  g->busy = g->relays = 0;
+  g->busy = g->relays = g->pins = 0;
   luaL_setmetatable(L, GENERATOR);
   lua_rawset(L, -3);
   lua_pop(L, 1);
@@ -117,6 +118,8 @@ static void leave_frame(peri_loop *l, generator *g) {
 
 static void enter(lua_State *L, peri_loop *l, generator *g, lua_State *co) {
   g->relays = l->top == L;
+  g->pins = g->relays && !l->pinned && !lua_isyieldable(L);
+  if (g->pins) l->pinned = 1;
   g->inner = l->current->inner;
   enter_frame(l, g, co);
   if (g->relays) l->top = co;
@@ -125,6 +128,7 @@ static void enter(lua_State *L, peri_loop *l, generator *g, lua_State *co) {
 static void leave(lua_State *L, peri_loop *l, generator *g) {
   leave_frame(l, g);
   if (g->relays) l->top = L;
+  if (g->pins) l->pinned = 0;
   peri_hook_left(l, L);
 }
 

@@ -298,6 +298,8 @@ struct peri_loop {
   unsigned callback : 1;  /* a callback or a hook runs: no waits */
   unsigned probed : 1;    /* `probe` is told of waits. Beside `callback`, so
                              that a look at both is one look. */
+  unsigned pinned : 1;    /* a function of C that cannot be suspended runs the
+                             generator that runs, which Lua would suspend */
   unsigned debug : 1;     /* notes more, and reports leaks */
   unsigned moved : 1;     /* timers of other clocks may be due */
   unsigned manual : 1;    /* the clock is moved by a test */

@@ -402,7 +402,7 @@ static void go_on(peri_loop *l, peri_runnable *r, lua_State *L) {
 }
 
 int peri_task_can_preempt(lua_State *L, const peri_loop *l) {
-  return l->top == L && !l->callback && lua_isyieldable(L);
+  return peri_task_can_yield(L, l) && !l->callback;
 }
 
 void peri_task_preempt(lua_State *L, peri_loop *l) {

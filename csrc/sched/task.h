@@ -179,12 +179,17 @@ peri_task *peri_task_check(lua_State *L, peri_loop *l, int idx);
 */
 peri_task *peri_wait_enter(lua_State *L, peri_loop *l);
 
+/* True if the running task can be suspended in L. */
+static inline int peri_task_can_yield(lua_State *L, const peri_loop *l) {
+  return l->top == L && !l->pinned && lua_isyieldable(L);
+}
+
 /* In the ordinary case a wait may begin as it is; else peri_wait_look has to
 ** be called: it refuses where waiting is impossible, by not returning, and
 ** tells a probe. Both are part of peri_wait_enter. */
 static inline int peri_wait_plain(lua_State *L, const peri_loop *l) {
-  return l->top == L && !(l->callback | l->probed) && lua_isyieldable(L) &&
-         !peri_loop_forked(l);
+  return l->top == L && !(l->callback | l->probed | l->pinned) &&
+         lua_isyieldable(L) && !peri_loop_forked(l);
 }
 void peri_wait_look(lua_State *L, peri_loop *l);
 

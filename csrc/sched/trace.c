@@ -402,11 +402,14 @@ static int lets_through(lua_State *L, const char *name) {
 }
 
 /* Pushes the name of the C function nearest to us that cannot be yielded
-** across. */
-static void push_culprit(lua_State *L) {
+** across, on the stack of `at`: which may be that of a coroutine that runs this
+** one, so that nothing may be raised there. */
+static void push_culprit(lua_State *L, lua_State *at) {
   lua_Debug ar;
-  for (int i = 1; lua_getstack(L, i, &ar); i++) {
-    lua_getinfo(L, "nSf", &ar);
+  int room = lua_checkstack(at, 1);
+  for (int i = 1; room && lua_getstack(at, i, &ar); i++) {
+    lua_getinfo(at, "nSf", &ar);
+    lua_xmove(at, L, 1);
     if (*ar.what != 'C' || lets_through(L, ar.name)) {
       lua_pop(L, 1);
       continue;
@@ -437,14 +440,21 @@ static void refuse_outside(lua_State *L, peri_loop *l) {
     peri_error_raise(L, "EPERM", "cannot wait inside __gc");
 }
 
-static void refuse_c(lua_State *L) {
+static void refuse_c(lua_State *L, lua_State *at) {
   if (in_finalizer(L))
     peri_error_raise(L, "EPERM", "cannot wait inside __gc");
-  push_culprit(L);
+  push_culprit(L, at);
   peri_error_raise(L, "EPERM",
                    "cannot wait inside %s, which Lua cannot suspend; wait "
                    "before or after it",
                    lua_tostring(L, -1));
+}
+
+/* The coroutine of the task, or of a generator in it, in which that is. */
+static lua_State *pinned_in(const peri_loop *l) {
+  lua_State *co = l->current->co;
+  while (lua_isyieldable(co)) co = peri_coro_inner(co);
+  return co;
 }
 
 void peri_trace_check_wait(lua_State *L, peri_loop *l) {
@@ -455,13 +465,15 @@ void peri_trace_check_wait(lua_State *L, peri_loop *l) {
                      "cannot wait in a callback; spawn a task there");
   if (l->current == l->root)
     refuse_outside(L, l);
+  else if (l->pinned)
+    refuse_c(L, pinned_in(l));
   else if (l->top != L)
     peri_error_raise(L, "EPERM",
                      "cannot wait in a coroutine that coroutine.resume or "
                      "coroutine.wrap runs; make it with aio.coroutine, or "
                      "call aio.patch()");
   else
-    refuse_c(L);
+    refuse_c(L, L);
 }
 
 /* }===================================================================== */

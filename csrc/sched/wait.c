@@ -111,8 +111,7 @@ static void enter_cancelled(lua_State *L, peri_loop *l, peri_task *t) {
 }
 
 void peri_wait_look(lua_State *L, peri_loop *l) {
-  if (l->top != L || l->callback || !lua_isyieldable(L) ||
-      peri_loop_forked(l)) {
+  if (!peri_task_can_yield(L, l) || l->callback || peri_loop_forked(l)) {
     peri_trace_check_wait(L, l);
     peri_loop_clock(l);
   }

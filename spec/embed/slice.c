@@ -189,6 +189,22 @@ static void what_cannot_be_put_off_goes_on(void) {
   world_close(&w);
 }
 
+/* Generators below such a function are no exception. */
+static void generators_below_c_functions_go_on(void) {
+  world w;
+  open_sliced(&w, PERILUNE_PREEMPT);
+  spawn(&w, NULL, "local t = {} for i = 1, 20 do t[i] = i end\n"
+                  "table.sort(t, aio.coroutine.wrap(function(a, b)\n"
+                  "  while true do for i = 1, 1000 do end\n"
+                  "    a, b = coroutine.yield(a > b) end end))\n"
+                  "say(t[1]) aio.yield() say 'sorted'");
+  world_settle(&w);
+  CHECK(overruns > 10);
+  world_said(&w, "20 sorted");
+  EQUAL(w.errors, 0);
+  world_close(&w);
+}
+
 static void stock_coroutines_are_not_put_off(void) {
   world w;
   open_sliced(&w, PERILUNE_PREEMPT);
@@ -314,6 +330,8 @@ static void killed_in_stock_coroutines(void) {
 
 static void killed_in_what_c_calls(void) {
   dies("table.sort({1, 2, 3}, function() while true do end end)");
+  dies("table.sort({1, 2, 3}, aio.coroutine.wrap(function()\n"
+       "  while true do end end)) say 'not this'");
   dies("pcall(table.sort, {1, 2, 3}, function() while true do\n"
        "  pcall(function() while true do end end) end end) say 'not this'");
   dies("return pcall(string.gsub, 'x', 'x', function()\n"
@@ -554,6 +572,7 @@ const test_case slice_cases[] = {
   CASE(preemption_passes_through_generators),
   CASE(preemption_passes_through_handlers),
   CASE(what_cannot_be_put_off_goes_on),
+  CASE(generators_below_c_functions_go_on),
   CASE(stock_coroutines_are_not_put_off), CASE(callbacks_are_told_of),
   CASE(preempted_tasks_can_be_killed), CASE(preempted_tasks_can_be_seen),
   CASE(killed_in_a_loop), CASE(killed_between_waits),

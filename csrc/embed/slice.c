@@ -17,15 +17,45 @@
 
 /* {== Ending =========================================================== */
 
+#define NESTED 250 /* no less coroutines than Lua lets run inside others */
+
+/* The coroutine that the C function on top of this stack may run: resume has
+** it as argument, what wrap returns as upvalue. */
+static lua_State *inner_of(lua_State *L) {
+  lua_Debug ar;
+  lua_State *co = NULL;
+  if (!lua_checkstack(L, 2) || !lua_getstack(L, 0, &ar)) return NULL;
+  if (lua_gettop(L)) co = lua_tothread(L, 1);
+  lua_getinfo(L, "f", &ar);
+  if (!co && lua_iscfunction(L, -1) && lua_getupvalue(L, -1, 1)) {
+    co = lua_tothread(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return co;
+}
+
+/* Those that are counted in, from L to the one that runs, are told of each
+** instruction. */
+static void hurry(lua_State *L) {
+  for (int i = 0; i < NESTED && L; i++, L = inner_of(L))
+    if (lua_gethook(L) == peri_embed_hooked)
+      lua_sethook(L, peri_embed_hooked, LUA_MASKCOUNT, 1);
+}
+
 /*
-** An error that no pcall outlives: it comes again with the next instruction.
-** Lua calls no message handler for this text, which its own errors have when
-** memory is short; hooks are off in a handler, and nothing would end it.
+** An error that no pcall outlives: it comes again with the next instruction,
+** also in what has resumed L. That could begin anew else, with a slice for each
+** coroutine in a coroutine, for ever. Lua calls no message handler for this
+** text, which its own errors have when memory is short; hooks are off in a
+** handler, and nothing would end it.
 */
 static int raise_again(lua_State *L, const perilune_loop *p) {
-  lua_State *top = p->loop->top;
-  lua_sethook(L, peri_embed_hooked, LUA_MASKCOUNT, 1);
-  if (top && top != L) lua_sethook(top, peri_embed_hooked, LUA_MASKCOUNT, 1);
+  const peri_loop *l = p->loop;
+  if (lua_gethookcount(L) != 1) {
+    hurry(l->callback ? l->called : l->current->co);
+    lua_sethook(L, peri_embed_hooked, LUA_MASKCOUNT, 1);
+  }
   lua_pushliteral(L, "not enough memory");
   return lua_error(L);
 }

@@ -312,6 +312,22 @@ static void killed_in_generators(void) {
        "while true do f() end");
 }
 
+/* One that begins anew in each of many coroutines does not live on by that. */
+static void killed_in_nested_coroutines(void) {
+  static const char f[] = "local function f(co, d)\n"
+    "  while d == 0 do end\n"
+    "  while true do co.resume(co.create(f), co, d - 1) end end\n";
+  char code[300];
+  snprintf(code, sizeof code, "%s f(coroutine, 6)", f);
+  dies(code);
+  snprintf(code, sizeof code, "%s table.sort({1, 2, 3}, function()\n"
+           "f(aio.coroutine, 6) end)", f);
+  dies(code);
+  dies("local function f(d) while d == 0 do end\n"
+       "  while true do pcall(coroutine.wrap(f), d - 1) end end\n"
+       "f(6)");
+}
+
 /* In stock coroutines and below functions of C it gets errors. */
 static void killed_in_stock_coroutines(void) {
   dies("while true do coroutine.resume(coroutine.create(function()\n"
@@ -371,6 +387,17 @@ static void killed_callbacks_fail(void) {
                "  for i = 1, 100 do end say 'after' end)");
   world_settle(&w);
   world_said(&w, "next after");
+  world_close(&w);
+}
+
+static void killed_callbacks_end_in_nested_coroutines(void) {
+  world w;
+  open_sliced(&w, PERILUNE_KILL);
+  world_do(&w, "local function f(d) while d == 0 do end\n"
+               "  while true do pcall(coroutine.wrap(f), d - 1) end end\n"
+               "aio.loop():call_soon(f, 6)");
+  world_settle(&w);
+  EQUAL(w.errors, 1);
   world_close(&w);
 }
 
@@ -577,8 +604,10 @@ const test_case slice_cases[] = {
   CASE(preempted_tasks_can_be_killed), CASE(preempted_tasks_can_be_seen),
   CASE(killed_in_a_loop), CASE(killed_between_waits),
   CASE(killed_with_its_family), CASE(killed_in_generators),
+  CASE(killed_in_nested_coroutines),
   CASE(killed_in_stock_coroutines), CASE(killed_in_what_c_calls),
   CASE(killed_tasks_are_heard_of), CASE(killed_callbacks_fail),
+  CASE(killed_callbacks_end_in_nested_coroutines),
   CASE(killed_in_handlers_of_the_killed), CASE(overruns_may_kill_the_scope),
   CASE(runaways_do_not_hold_up_close),
   CASE(runaways_do_not_hold_up_lua_close), CASE(slices_end_with_the_loop),

@@ -129,7 +129,7 @@ static void emit_body(lua_State *L, perilune_loop *p, void *arg) {
 int perilune_emit(perilune_signal *s, lua_State *L, int n) {
   emission e = {s->emitter, 0};
   int rc = peri_embed_check(s->p);
-  if (!rc && n > PERI_EMIT_VALUES) rc = PERILUNE_EARG;
+  if (!rc && (n < 0 || n > PERI_EMIT_VALUES)) rc = PERILUNE_EARG;
   if (rc) {
     peri_embed_pop(s->p, L, n);
     return rc;

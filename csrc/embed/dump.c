@@ -22,11 +22,12 @@ static const peri_task *task_of(const peri_scope *s) {
   return PERI_OF((peri_scope *)(uintptr_t)s, peri_task, scope);
 }
 
-/* The task in whose group it is, or NULL. */
-static const peri_task *parent_of(const peri_task *t) {
+/* The task in whose group it is, or NULL. The main chunk, which may have groups
+** as well, is none that is shown. */
+static const peri_task *parent_of(const peri_loop *l, const peri_task *t) {
   const peri_scope *s = t->scope.parent;
   while (s && s->kind != PERI_SCOPE_TASK) s = s->parent;
-  return s ? task_of(s) : NULL;
+  return s && s != &l->root->scope ? task_of(s) : NULL;
 }
 
 /* Leaves the task's name on the stash, whose string this is, or nil. */
@@ -49,9 +50,9 @@ static void show(dump *d, const peri_task *t) {
   peri_loop *l = d->p->loop;
   lua_Debug ar;
   perilune_info i = {.size = sizeof i, .id = t->id};
-  const peri_task *parent = parent_of(t);
+  const peri_task *parent = parent_of(l, t);
   if (parent) i.parent = parent->id;
-  for (; parent; parent = parent_of(parent)) i.depth++;
+  for (; parent; parent = parent_of(l, parent)) i.depth++;
   i.name = push_name(l, t);
   i.state = peri_task_state(l, t);
   set_wait(l, t, &i);
@@ -83,7 +84,7 @@ int perilune_dump(perilune_loop *p,
     lua_rawgeti(l->stash, PERI_STASH_TASKS, slot);
     peri_task *t = lua_touserdata(l->stash, -1);
     lua_pop(l->stash, 1);
-    if (t && t->co && !parent_of(t)) show_family(&d, t);
+    if (t && t->co && !parent_of(l, t)) show_family(&d, t);
   }
   return d.shown;
 }

@@ -51,6 +51,7 @@ struct perilune_loop {
   unsigned stepping : 1;
   unsigned closing : 1; /* perilune_close has begun */
   unsigned exited : 1;  /* ... and has called what was left to be called */
+  unsigned ending : 1;  /* it is at work: what it calls may call it again */
   unsigned killing : 1; /* what runs is to end, and gets errors until it has */
   unsigned late : 1;    /* a slice has begun in this activation */
   /* Other threads' side. */

@@ -325,6 +325,7 @@ static void values_body(lua_State *L, perilune_loop *p, void *arg) {
 static int settle(perilune_future *f, lua_State *L, int n, int state) {
   settling s = {f, state, 0};
   int rc = peri_embed_check(f->p);
+  if (!rc && n < 0) rc = PERILUNE_EARG;
   if (!rc && !claim(f, SETTLED)) rc = PERILUNE_EDONE;
   if (rc) {
     peri_embed_pop(f->p, L, n);

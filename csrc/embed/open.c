@@ -83,7 +83,7 @@ int peri_embed_call(perilune_loop *p, lua_State *L, peri_embed_fn fn,
 
 void peri_embed_pop(const perilune_loop *p, lua_State *L, int n) {
   if (p->thread != peri_embed_thread()) return;
-  if (p->loop || p->closing) lua_pop(L, n);
+  if (n > 0 && (p->loop || p->closing)) lua_pop(L, n);
 }
 
 /* }===================================================================== */
@@ -323,16 +323,25 @@ static uint64_t end_of(const perilune_loop *p, uint64_t budget) {
   return budget && budget < UINT64_MAX - now ? now + budget : UINT64_MAX;
 }
 
-int perilune_close(perilune_loop *p, uint64_t budget_ns, int orphan) {
-  int rc = PERILUNE_OK;
+/* Hooks, handlers and jobs that are dropped may call it, also in lua_close. */
+static int may_close(const perilune_loop *p) {
+  const peri_loop *l = p->loop;
   if (p->thread != peri_embed_thread()) return PERILUNE_ETHREAD;
+  if (p->ending) return PERILUNE_EREENTER;
+  if (!l) return PERILUNE_OK;
+  if (p->stepping || l->running || l->callback || l->current != l->root ||
+      (l->closing && !p->closing))
+    return PERILUNE_EREENTER;
+  return lua_checkstack(p->L, LUA_MINSTACK) ? PERILUNE_OK : PERILUNE_ENOMEM;
+}
+
+int perilune_close(perilune_loop *p, uint64_t budget_ns, int orphan) {
+  int rc = may_close(p);
+  if (rc) return rc;
   if (p->loop) {
-    peri_loop *l = p->loop;
-    if (p->stepping || l->running || l->callback || l->current != l->root)
-      return PERILUNE_EREENTER;
-    if (!lua_checkstack(p->L, LUA_MINSTACK)) return PERILUNE_ENOMEM;
-    p->closing = l->closing = 1;
+    p->ending = p->closing = p->loop->closing = 1;
     rc = close_some(p, end_of(p, budget_ns), orphan);
+    p->ending = 0;
   }
   if (!rc && p->rest) rc = close_rest(p, orphan);
   if (!rc) peri_embed_release(p);

@@ -53,6 +53,73 @@ static void close_leaves_no_descriptors(void) {
   CHECK(descriptors() <= before);
 }
 
+/* Whatever it calls may call it again. */
+static int refused;
+
+static void close_again(perilune_loop *p) {
+  EQUAL(perilune_step(p, NULL, NULL), PERILUNE_ECLOSED);
+  EQUAL(perilune_close(p, 0, 0), PERILUNE_EREENTER);
+  refused++;
+}
+
+static int script_closes(lua_State *L) {
+  close_again(lua_touserdata(L, 1));
+  return 0;
+}
+
+static perilune_loop *dropping;
+
+static void drop_closes(perilune_job *j) {
+  (void)j;
+  close_again(dropping);
+}
+
+static void dropped(perilune_loop *p, perilune_job *j) {
+  (void)p;
+  (void)j;
+}
+
+static void load_closing(world *w) {
+  lua_register(w->L, "close", script_closes);
+  lua_pushlightuserdata(w->L, w->p);
+  lua_setglobal(w->L, "p");
+  world_do(w, "aio.on_close(function() close(p) end)");
+  perilune_task_release(
+    world_spawn(w, NULL, "local x <close> = setmetatable({}, {\n"
+                         "  __close = function() close(p) end})\n"
+                         "aio.sleep(100)"));
+  world_settle(w);
+  dropping = w->p;
+  refused = 0;
+}
+
+static void close_is_refused_in_what_it_calls(void) {
+  perilune_job j = {.fn = dropped, .drop = drop_closes};
+  world w;
+  world_open(&w);
+  load_closing(&w);
+  EQUAL(perilune_post(w.p, &j), PERILUNE_OK);
+  world_close(&w);
+  EQUAL(refused, 3);
+}
+
+static int lua_close_closes(lua_State *L) {
+  perilune_loop *p = lua_touserdata(L, 1);
+  EQUAL(perilune_close(p, 0, 0), PERILUNE_EREENTER);
+  refused++;
+  return 0;
+}
+
+static void close_is_refused_in_what_lua_close_calls(void) {
+  world w;
+  world_open(&w);
+  load_closing(&w);
+  lua_register(w.L, "close", lua_close_closes);
+  lua_close(w.L);
+  EQUAL(refused, 2);
+  EQUAL(perilune_close(w.p, 0, 0), PERILUNE_OK);
+}
+
 static void scripts_may_go_on_after_close(void) {
   world w;
   world_open(&w);
@@ -261,7 +328,8 @@ static void close_under_load_after_lua_close(void) {
 const test_case close_cases[] = {
   CASE(close_runs_handlers), CASE(close_leaves_no_descriptors),
   CASE(scripts_may_go_on_after_close), CASE(waits_after_close_say_why),
-  CASE(close_takes_a_budget),
+  CASE(close_is_refused_in_what_it_calls),
+  CASE(close_is_refused_in_what_lua_close_calls), CASE(close_takes_a_budget),
   CASE(close_does_not_wait_for_jobs), CASE(close_leaves_jobs_to_a_thread),
   CASE(lua_close_does_not_wait_for_jobs),
   CASE(jobs_are_left_to_a_thread_after_lua_close),

@@ -40,6 +40,17 @@ static void dump_of_nothing(void) {
   world_close(&w);
 }
 
+static void dump_shows_groups_of_the_main_chunk(void) {
+  world w;
+  world_open(&w);
+  world_do(&w, "g = aio.group()\n"
+               "g:spawn(function() aio.task():name 'a' aio.sleep(100) end)");
+  world_settle(&w);
+  EQUAL(dump(&w), 1);
+  check_seen("0 a waiting sleep 2;");
+  world_close(&w);
+}
+
 static void dump_shows_a_tree(void) {
   world w;
   world_open(&w);
@@ -163,7 +174,8 @@ static void dump_of_what_is_closed(void) {
 }
 
 const test_case dump_cases[] = {
-  CASE(dump_of_nothing), CASE(dump_shows_a_tree),
+  CASE(dump_of_nothing), CASE(dump_shows_groups_of_the_main_chunk),
+  CASE(dump_shows_a_tree),
   CASE(dump_says_whose_they_are),
   CASE(dump_shows_those_that_have_not_begun), CASE(dump_ends_early),
   CASE(dump_inside_a_step), CASE(dump_of_a_runaway),

@@ -149,7 +149,25 @@ static void every_function_knows_a_loop_that_closes(void) {
   world_close(&x->w);
 }
 
+static void negative_counts_are_refused(void) {
+  world w;
+  perilune_future *f;
+  world_open(&w);
+  perilune_signal *s = perilune_signal_new(w.p, "s");
+  EQUAL(perilune_future_new(w.p, &f), PERILUNE_OK);
+  lua_pushinteger(w.L, 1);
+  EQUAL(perilune_emit(s, w.L, -1), PERILUNE_EARG);
+  EQUAL(perilune_future_done(f, w.L, -1), PERILUNE_EARG);
+  EQUAL(perilune_spawn(w.p, NULL, w.L, -1, NULL), PERILUNE_EARG);
+  EQUAL(lua_gettop(w.L), 1);
+  lua_settop(w.L, 0);
+  EQUAL(perilune_future_done(f, w.L, 0), PERILUNE_OK);
+  perilune_future_release(f);
+  world_close(&w);
+}
+
 const test_case refuse_cases[] = {
   CASE(every_function_refuses_another_thread),
   CASE(every_function_knows_a_closed_loop),
-  CASE(every_function_knows_a_loop_that_closes), END};
+  CASE(every_function_knows_a_loop_that_closes),
+  CASE(negative_counts_are_refused), END};

@@ -53,6 +53,7 @@ struct perilune_loop {
   unsigned exited : 1;  /* ... and has called what was left to be called */
   unsigned ending : 1;  /* it is at work: what it calls may call it again */
   unsigned killing : 1; /* what runs is to end, and gets errors until it has */
+  unsigned starved : 1; /* a post is back for want of memory, in this step */
   unsigned late : 1;    /* a slice has begun in this activation */
   /* Other threads' side. */
   _Atomic(perilune_job *) posts; /* the last one first */

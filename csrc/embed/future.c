@@ -212,6 +212,7 @@ static void settle_posted(perilune_loop *p, perilune_job *j) {
   if (f->outcome->state != PERI_PENDING) { /* a script has settled it */
     drop_call(f);
   } else if (!settle_now(p, f)) {
+    p->starved = 1;
     post(f, f->type);
     return;
   }

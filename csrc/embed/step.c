@@ -73,10 +73,12 @@ static void step(perilune_loop *p, limits *m) {
 }
 
 /* A post may have come since they were taken, and the last poll may have
-** heard of it: then the descriptor will not tell. */
+** heard of it: then the descriptor will not tell. One that waits for memory is
+** no reason to hurry. */
 static int state_of(const perilune_loop *p) {
   const peri_loop *l = p->loop;
-  if (peri_loop_due(l) || atomic_load(&p->rung)) return PERILUNE_MORE;
+  if (peri_loop_due(l)) return PERILUNE_MORE;
+  if (atomic_load(&p->rung) && !p->starved) return PERILUNE_MORE;
   if (l->tasks || l->holds || peri_clock_timers(l)) return PERILUNE_WAIT;
   return l->poller->alive((peri_loop *)(uintptr_t)l) ? PERILUNE_WAIT
                                                     : PERILUNE_IDLE;
@@ -89,7 +91,7 @@ typedef struct counts {
 
 static counts count(perilune_loop *p, uint64_t now) {
   counts c = {now, p->loop->ids, p->loop->tasks, atomic_load(&p->wakes)};
-  p->failed = p->taken = p->preempted = 0;
+  p->failed = p->taken = p->preempted = p->starved = 0;
   return c;
 }
 

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 
 #include "caught.h"
+#include "file.h"
 #include "handle.h"
 #include "poller.h"
 #include "sched/error.h"
@@ -36,6 +37,7 @@
 #include <io.h>
 #define close _close
 #define fileno _fileno
+#define lseek _lseeki64
 #else
 #include <pthread.h>
 #include <sys/wait.h>
@@ -228,13 +230,25 @@ static int transport_fd(lua_State *L, peri_loop *l, peri_transport *c) {
   return 2;
 }
 
-/* core.process.descriptor(x) -> number of the descriptor of a Lua file or a
+/* The child goes on where we are; the system's own position is not used. */
+static int file_fd(lua_State *L, const peri_file *f) {
+  if (!f) return refuse(L, "a closed file");
+  if (f->busy) return refuse(L, "a file that is in use");
+  if (peri_file_writes(f)) return refuse(L, "a file that was not flushed");
+  if (f->plain) lseek(f->fd, f->pos, SEEK_SET);
+  lua_pushinteger(L, f->fd);
+  return 1;
+}
+
+/* core.process.descriptor(x) -> number of the descriptor of a file or a
 ** transport, and true if that is a transport; or nil, and what is wrong with
 ** it. Never waits. */
 static int descriptor(lua_State *L) {
   const peri_box *box = test_transport(L, 1);
+  const peri_file_box *open = luaL_testudata(L, 1, peri_file_type);
   luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
   if (box) return transport_fd(L, PERI_LOOP(L), box->c);
+  if (open) return file_fd(L, open->f);
   if (!file) return refuse(L, luaL_typename(L, 1));
   if (!file->closef) return refuse(L, "a closed file");
   fflush(file->f);

@@ -225,10 +225,11 @@ end
 --- Starts a program. It goes on when the task ends that has started it, and when
 -- the run does. Never waits.
 -- @param opts list: the program, looked for in PATH, and its arguments; and
---   `stdin`, `stdout`, `stderr`: "inherit" (the default), "pipe", "null", a Lua
---   file, a descriptor's number, a transport (which is handed over, and closed
---   here), and for stderr "stdout"; `cwd`; `env`, a table that replaces the
---   environment; `detached`: in a session of its own; `uid`, `gid`
+--   `stdin`, `stdout`, `stderr`: "inherit" (the default), "pipe", "null", a file of
+--   `io` or `aio.fs.open` (which is to be flushed before), where that is, a
+--   descriptor's number, a transport (which is handed over, and closed here), and for
+--   stderr "stdout"; `cwd`; `env`, a table that replaces the environment; `detached`:
+--   in a session of its own; `uid`, `gid`
 -- @return process, with `pid`, and for pipes the transports `stdin`, `stdout`,
 --   `stderr`; or nil, message, code
 function process.spawn(opts)

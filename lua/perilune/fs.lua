@@ -29,10 +29,14 @@ end
 
 -- A listing of all that is below a directory: the listings that are being read, the
 -- innermost last. The first one stays, and answers when all is told, or closed.
-local Tree = {}
+local Tree = { __name = "perilune.scandir" }
 Tree.__index = Tree
 
 function Tree:close()
+  if getmetatable(self) ~= Tree then
+    local got = check.typename(self)
+    check.fail(1, "close", "listing expected, got " .. got .. "; call it with ':'")
+  end
   for i = #self, 1, -1 do
     self[i].entries:close()
     self[i + 1] = nil

@@ -196,5 +196,6 @@ describe("a recursive scandir", function()
     has("bad argument #2 to 'scandir' (option 'recursive' must be a boolean",
       raised(scandir, dir, { recursive = 1 }))
     has("scandir_spec.lua:", raised(function() scandir(dir, 1) end))
+    has("call it with ':'", raised(scandir(dir, DEEP).close))
   end))
 end)

@@ -3,8 +3,9 @@
 **
 **   sandbox GUEST.lua SCRIPT
 **
-** The script gets a Lua state of its own, with what GUEST.lua leaves it, 16 MB, and
-** 50 slices of 10,000 instructions without a wait. Prints how it has ended.
+** The script gets a Lua state of its own, with what GUEST.lua leaves it, 16 MB,
+** 500 slices of 1000 instructions without a wait, and half a second in all. Prints
+** how it has ended.
 **
 ** SPDX-License-Identifier: MIT
 */
@@ -15,8 +16,10 @@
 #include "perilune.h"
 
 #define MEMORY (16 << 20)
-#define SLICE 10000
-#define SLICES 50
+#define SLICE 1000
+#define SLICES 500
+#define LONG 200000000 /* nanoseconds without a wait: instructions may be slow */
+#define LIFE 500000000 /* ... and in all */
 #define FRAMES 1000 /* until the rest is ended */
 
 typedef struct guest {
@@ -25,19 +28,23 @@ typedef struct guest {
   perilune_loop *p;
   perilune_scope *scope;
   int overruns;
+  uint64_t ns; /* it has run */
   const char *how; /* it has ended, or NULL */
 } guest;
 
 /* {== Limits =========================================================== */
 
+static void guest_kill(guest *g) {
+  perilune_scope_kill(g->scope, PERILUNE_KILL_DROP);
+  g->how = "killed";
+}
+
 /* Those that go on in the next frame get the rest of their slices there. */
 static int on_overrun(perilune_loop *p, perilune_task *t, uint64_t ns) {
   guest *g = perilune_ud(p);
   (void)t;
-  (void)ns;
-  if (++g->overruns < SLICES) return PERILUNE_PREEMPT;
-  perilune_scope_kill(g->scope, PERILUNE_KILL_DROP);
-  g->how = "killed";
+  if (++g->overruns < SLICES && ns < LONG) return PERILUNE_PREEMPT;
+  guest_kill(g);
   return PERILUNE_KILL;
 }
 
@@ -86,9 +93,13 @@ static int guest_open(guest *g, const char *recipe, const char *script) {
 
 static void guest_run(guest *g) {
   perilune_budget b = {.size = sizeof b, .ns = 2000000};
+  perilune_stats s = {.size = sizeof s};
   int rc = PERILUNE_MORE;
-  for (int i = 0; i < FRAMES && !g->how && rc != PERILUNE_IDLE; i++)
-    rc = perilune_step(g->p, &b, NULL);
+  for (int i = 0; i < FRAMES && !g->how && rc != PERILUNE_IDLE; i++) {
+    rc = perilune_step(g->p, &b, &s);
+    g->ns += s.ns;
+    if (g->ns > LIFE && !g->how) guest_kill(g);
+  }
   if (rc == PERILUNE_IDLE && !g->how) g->how = "ended";
   printf("%s\n", g->how ? g->how : "left");
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "poller.h"
+#include "work.h"
 
 #ifdef __linux__
 #include <errno.h>
@@ -84,20 +85,13 @@ static int write_bytes(uv_file fd, const peri_bytes *all, int64_t offset) {
   return 0;
 }
 
-static int close_file(uv_file fd) {
-  uv_fs_t req;
-  int status = uv_fs_close(NULL, &req, fd, NULL);
-  uv_fs_req_cleanup(&req);
-  return status;
-}
-
 static int run(peri_file *f) {
   uv_fs_t req;
   int status;
   switch (f->op) {
     case PERI_FILE_READ: return read_piece(f);
     case PERI_FILE_WRITE: return write_bytes(f->fd, &f->piece, f->offset);
-    case PERI_FILE_CLOSE: return close_file(f->fd);
+    case PERI_FILE_CLOSE: return peri_work_close_fd(f->fd);
     case PERI_FILE_SYNC:
       status = uv_fs_fsync(NULL, &req, f->fd, NULL);
       break;
@@ -295,7 +289,7 @@ void peri_file_consume(peri_file *f, size_t n) {
 
 static void free_file(peri_file *f) {
   peri_link_out(&f->work.link);
-  if (f->fd >= 0) close_file(f->fd);
+  if (f->fd >= 0) peri_work_close_fd(f->fd);
   free_bytes(&f->in);
   free_bytes(&f->out);
   free_bytes(&f->piece);
@@ -311,7 +305,7 @@ static void finish(peri_file *f) {
     peri_file_begin(f, PERI_FILE_CLOSE);
     return;
   }
-  if (f->fd >= 0) close_file(f->fd);
+  if (f->fd >= 0) peri_work_close_fd(f->fd);
   f->fd = -1;
   if (f->awaited)
     wake(f);

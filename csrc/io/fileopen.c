@@ -209,13 +209,6 @@ static int is_a(const opening *o, uint64_t type) {
   return (o->st.st_mode & S_IFMT) == type;
 }
 
-static int close_fd(uv_file fd) {
-  uv_fs_t req;
-  int status = uv_fs_close(NULL, &req, fd, NULL);
-  uv_fs_req_cleanup(&req);
-  return status;
-}
-
 /* Without waiting, as the other end of a FIFO may never be opened. */
 static void opening_run(peri_work *w) {
   opening *o = PERI_OF(w, opening, w);
@@ -232,7 +225,7 @@ static void opening_run(peri_work *w) {
 
 static void opening_discard(peri_work *w) {
   opening *o = PERI_OF(w, opening, w);
-  if (o->fd >= 0) close_fd(o->fd);
+  if (o->fd >= 0) peri_work_close_fd(o->fd);
   free(o);
 }
 
@@ -331,7 +324,8 @@ static int open_k(lua_State *L, int status, lua_KContext ctx) {
 static const peri_wait waiting = {"open", peri_work_abort, open_k,
                                   peri_work_drop};
 
-/* core.fs.open(path [, mode]) -> file or transport; or nil, message, code. Waits. */
+/* core.fs.open(path [, mode]) -> file or transport; or nil, message, code.
+** Waits. */
 static int fs_open(lua_State *L) {
   peri_loop *l = PERI_LOOP(L);
   lua_settop(L, 2);

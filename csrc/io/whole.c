@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "status.h"
+#include "work.h"
 
 #define PIECE ((size_t)1 << 20) /* between two looks at `stop` */
 #define FIRST 4096u  /* for files that do not say how long they are */
@@ -37,13 +38,6 @@ static int no_whole(const uv_stat_t *st) {
   return is_a(st, S_IFIFO) || IS_SOCKET(st->st_mode);
 }
 
-static int close_file(int fd) {
-  uv_fs_t req;
-  int status = uv_fs_close(NULL, &req, fd, NULL);
-  uv_fs_req_cleanup(&req);
-  return status;
-}
-
 static int open_file(const char *path, int flags, int mode) {
   uv_fs_t req;
   int fd = uv_fs_open(NULL, &req, path, flags, mode, NULL);
@@ -62,7 +56,7 @@ static int open_plain(const char *path, int flags, int mode, uv_stat_t *st) {
   uv_fs_req_cleanup(&req);
   if (!status && no_whole(st)) status = UV_ESPIPE;
   if (!status) return fd;
-  close_file(fd);
+  peri_work_close_fd(fd);
   return status;
 }
 
@@ -116,7 +110,7 @@ int peri_whole_read(peri_whole *all, const char *path, atomic_int *stop) {
   size_t room = st.st_size < FIRST ? FIRST : (size_t)st.st_size + 1;
   size_t most = is_a(&st, S_IFCHR) ? DEVICE_MOST : SIZE_MAX;
   int status = read_all(all, room, most, fd, stop);
-  close_file(fd);
+  peri_work_close_fd(fd);
   return status;
 }
 
@@ -140,7 +134,7 @@ static int write_all(const peri_whole *all, int fd, atomic_int *stop) {
 
 /* Some file systems tell only now that there is no room. */
 static int close_written(int fd, int status) {
-  int closed = close_file(fd);
+  int closed = peri_work_close_fd(fd);
   return status < 0 ? status : closed;
 }
 
@@ -307,7 +301,7 @@ static int copy_to(int from, const uv_stat_t *st, const char *path,
   if (fd < 0) return fd;
   int file = is_a(&old, S_IFREG);
   if (file && old.st_dev == st->st_dev && old.st_ino == st->st_ino)
-    return close_file(fd);
+    return peri_work_close_fd(fd);
   int status = file ? cut(fd) : 0;
   if (!status && file) status = take_mode(fd, st);
   int64_t most = is_a(st, S_IFCHR) ? (int64_t)DEVICE_MOST : INT64_MAX;
@@ -322,7 +316,7 @@ int peri_whole_copy(const char *from, const char *to, atomic_int *stop) {
   int fd = open_plain(from, UV_FS_O_RDONLY, 0, &st);
   if (fd < 0) return fd;
   int status = is_a(&st, S_IFDIR) ? UV_EISDIR : copy_to(fd, &st, to, stop);
-  close_file(fd);
+  peri_work_close_fd(fd);
   return status;
 }
 

@@ -153,3 +153,10 @@ peri_work *peri_work_done(lua_State *L, peri_loop *l, peri_work_box *b) {
 }
 
 /* }===================================================================== */
+
+int peri_work_close_fd(uv_file fd) {
+  uv_fs_t req;
+  int status = uv_fs_close(NULL, &req, fd, NULL);
+  uv_fs_req_cleanup(&req);
+  return status;
+}

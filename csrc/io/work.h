@@ -66,4 +66,7 @@ peri_work *peri_work_done(lua_State *L, peri_loop *l, peri_work_box *b);
 /* Discards the job, or leaves it to itself if it runs; who waits is told. */
 void peri_work_close(peri_loop *l, peri_work_box *b);
 
+/* Closes a descriptor, in whichever thread: 0, or a uv error. */
+int peri_work_close_fd(uv_file fd);
+
 #endif

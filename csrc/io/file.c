@@ -224,10 +224,13 @@ static int prepare(peri_file *f) {
 #ifdef RWF_NOWAIT
 
 /* What the system has in memory is there at once, which costs a fraction of
-** what a thread does. Returns whether it was; not every file system knows. */
+** what a thread does. Returns whether it was; not every file system knows.
+** Pieces end where reads of the usual sizes end, so that nothing is left which
+** the next one would have to be joined with. */
 static int read_cached(peri_file *f) {
+  size_t left = AT_ONCE - (size_t)f->offset % AT_ONCE;
   struct iovec v = {f->piece.base + f->piece.at,
-                    f->next < AT_ONCE ? f->next : AT_ONCE};
+                    f->next < left ? f->next : left};
   if (!f->plain || f->uncached || f->cached >= IN_CALL) return 0;
   ssize_t n = preadv2(f->fd, &v, 1, f->offset, RWF_NOWAIT);
   if (n < 0) {

@@ -10,7 +10,8 @@ local aio = require "perilune"
 local host = assert(package.loadlib("build/host/process.so", "luaopen_process"))()
 local function state_of(pid)
   local file <close> = io.open(("/proc/%d/stat"):format(pid))
-  return file and file:read "a":match "%) (%a)"
+  local text = file and file:read "a" -- nil if it is reaped just now
+  return text and text:match "%) (%a)"
 end
 ]]
 
